@@ -1,0 +1,65 @@
+"""Node time is billed from launch to release, idle included: a lease says until when it is paid for.
+
+Work is started only while the lease covers its worst case, and a lease is only lengthened with money that was reserved
+for it. So no worker, busy or idle, ever costs more than the ledger holds for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlcluster.cost.ledger import Ledger
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LeaseTerms:
+    """What is leased: nodes of one price in all, up to a last moment (seconds by the study's clock)."""
+
+    account: str
+    usd_per_second: float
+    not_after: float
+
+
+class NodeLease:
+    """The nodes of one stage, from `started_at` until they are released."""
+
+    def __init__(self, ledger: Ledger, terms: LeaseTerms, *, started_at: float) -> None:
+        self._ledger = ledger
+        self._terms = terms
+        self._started_at = started_at
+        self.paid_until = started_at
+        ledger.start(terms.account, at=started_at)
+
+    @property
+    def terms(self) -> LeaseTerms:
+        return self._terms
+
+    def latest_end(self) -> float:
+        """The moment until which the lease could be lengthened with the money that is free now."""
+        affordable = self.paid_until + self._ledger.free_usd / self._terms.usd_per_second
+        return min(self._terms.not_after, affordable)
+
+    def try_extend(self, until: float, *, now: float) -> bool:
+        """Pays for the nodes until `until`; False, and nothing reserved, where money or minutes forbid it."""
+        if until <= self.paid_until:
+            return True
+        if until > self._terms.not_after:
+            return False
+        usd = (until - self.paid_until) * self._terms.usd_per_second
+        if not self._ledger.try_reserve(self._terms.account, usd, at=now):
+            return False
+        self.paid_until = until
+        return True
+
+    def share(self, beneficiary: str, *, seconds: float, slot_share: float, now: float) -> float:
+        """Books `seconds` on a `slot_share` of the nodes as one trial's part of the bill; gives the dollars."""
+        usd = seconds * slot_share * self._terms.usd_per_second
+        self._ledger.share(self._terms.account, beneficiary, usd, at=now)
+        return usd
+
+    def release(self, *, now: float) -> float:
+        """Ends the lease: what it cost in dollars, at most what was paid for."""
+        seconds = min(now, self.paid_until) - self._started_at
+        usd = seconds * self._terms.usd_per_second
+        self._ledger.settle(self._terms.account, usd, seconds=seconds, at=now)
+        return usd

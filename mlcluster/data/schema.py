@@ -1,0 +1,61 @@
+"""What a row looks like: the names, kinds and order of columns that every later room relies on."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+ColumnKind = Literal["number", "category", "boolean"]
+TaskKind = Literal["binary", "multiclass", "regression"]
+Label = str | int | float | bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FeatureColumn:
+    """One input of the model."""
+
+    name: str
+    kind: ColumnKind
+    arrow_type: str
+    """The type that the column has in the source, as Arrow spells it: `int64`, `double`, `string`, `bool`."""
+    has_missing: bool
+    """Whether the train split holds missing values."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TargetColumn:
+    """What is predicted. `classes` is empty for a regression; else it is sorted, and `classes[i]` is class i.
+
+    For two classes, class 1 is the positive one.
+    """
+
+    name: str
+    task: TaskKind
+    classes: tuple[Label, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TableSchema:
+    """The features, in the order in which the model takes them, and the target."""
+
+    features: tuple[FeatureColumn, ...]
+    target: TargetColumn
+    non_features: tuple[str, ...] = ()
+    """Columns of the source that never reach a model: a table may hold them, and they are left aside."""
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        return tuple(column.name for column in self.features)
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; `from_json` gives an equal schema."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> TableSchema:
+        target = value["target"]
+        return cls(
+            features=tuple(FeatureColumn(**column) for column in value["features"]),
+            target=TargetColumn(name=target["name"], task=target["task"], classes=tuple(target["classes"])),
+            non_features=tuple(value.get("non_features", ())),
+        )

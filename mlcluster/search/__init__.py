@@ -1,0 +1,47 @@
+"""Which configuration next, which trial goes on?
+
+In: losses of trials at their rungs. Out: a `Suggestion` for a free worker or a `Decision` on a trial, each with its
+reason. Pure and deterministic under a seed. Not here: training, money, clocks, Ray.
+"""
+
+from mlcluster.search.candidate import (
+    BestFamiliesSource,
+    Candidate,
+    CandidateSource,
+    FamilySource,
+    Observation,
+    RandomWithinFamily,
+    rank_families,
+)
+from mlcluster.search.hyperband import (
+    Action,
+    AsyncHyperband,
+    Decision,
+    Fidelity,
+    HyperbandSettings,
+    Suggestion,
+    TrialRecord,
+    TrialState,
+)
+from mlcluster.search.rungs import REDUCTION_FACTOR, rung_levels, units_within
+
+__all__ = [
+    "REDUCTION_FACTOR",
+    "Action",
+    "AsyncHyperband",
+    "BestFamiliesSource",
+    "Candidate",
+    "CandidateSource",
+    "Decision",
+    "FamilySource",
+    "Fidelity",
+    "HyperbandSettings",
+    "Observation",
+    "RandomWithinFamily",
+    "Suggestion",
+    "TrialRecord",
+    "TrialState",
+    "rank_families",
+    "rung_levels",
+    "units_within",
+]

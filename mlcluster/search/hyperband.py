@@ -1,0 +1,255 @@
+"""Asynchronous Hyperband by promotion, with rungs in cost.
+
+Successive halving as in ASHA (Li et al., MLSys 2020, algorithm 2): whenever a worker is free, a trial in the best
+1/eta of its rung that was not promoted yet goes on to the next rung, the highest rung first; else a new trial starts.
+Trials are paused, never stopped early, so a late developer can still be promoted. Hyperband (Li et al., JMLR 2018) adds
+brackets: bracket b starts its trials at rung b, against metrics that mislead at low cost.
+
+Pure and deterministic: the same calls in the same order give the same decisions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from mlcluster.search.candidate import Candidate, CandidateSource, Observation
+from mlcluster.search.rungs import REDUCTION_FACTOR, units_within
+from mlcluster.spec import Configuration
+
+
+class Action(StrEnum):
+    """What becomes of a trial that has reported."""
+
+    PAUSE = "pause"
+    CONTINUE = "continue"
+    COMPLETE = "complete"
+    STOP = "stop"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Decision:
+    """What becomes of a trial, and why."""
+
+    action: Action
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Suggestion:
+    """Train this trial until that many units, and why."""
+
+    trial_id: str
+    candidate: Candidate
+    rung: int
+    start_units: int
+    stop_units: int
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Fidelity:
+    """How far the trainings of one family can go, and their nominal cost."""
+
+    max_units: int
+    nominal_seconds: Callable[[Configuration, int], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HyperbandSettings:
+    """`rungs_seconds` are nominal, lowest first. Of `num_brackets` brackets, bracket b starts at rung b."""
+
+    rungs_seconds: tuple[float, ...]
+    num_brackets: int = 1
+    reduction_factor: int = REDUCTION_FACTOR
+
+
+class TrialState(StrEnum):
+    """Where a trial is in its life."""
+
+    RUNNING = "running"
+    PAUSED = "paused"
+    COMPLETE = "complete"
+    FAILED = "failed"
+
+
+@dataclass(kw_only=True, slots=True)
+class TrialRecord:
+    """All that the search knows of a trial. `losses` maps each rung that it has reached to its loss there."""
+
+    trial_id: str
+    candidate: Candidate
+    bracket: int
+    rung: int
+    """The rung that it trains towards, or stands at."""
+    target_units: int
+    units: int = 0
+    state: TrialState = TrialState.RUNNING
+    losses: dict[int, float] = field(default_factory=dict)
+
+    @property
+    def is_short_of_its_rung(self) -> bool:
+        return self.units < self.target_units
+
+
+class AsyncHyperband:
+    """See the module. `source` proposes candidates; `fidelities` maps a family to its `Fidelity`."""
+
+    def __init__(
+        self, settings: HyperbandSettings, *, source: CandidateSource, fidelities: dict[str, Fidelity]
+    ) -> None:
+        self._settings = settings
+        self._source = source
+        self._fidelities = fidelities
+        self._trials: dict[str, TrialRecord] = {}
+
+    @property
+    def trials(self) -> Sequence[TrialRecord]:
+        return tuple(self._trials.values())
+
+    def trial(self, trial_id: str) -> TrialRecord:
+        return self._trials[trial_id]
+
+    def suggest(self, *, new_trials: bool = True) -> Suggestion | None:
+        """What a free worker should do next; None where nothing is left to do for now.
+
+        Unless `accept` follows, nothing changes: asking twice gives the same answer.
+        """
+        return self._unfinished_business() or self._promotion() or (self._new_trial() if new_trials else None)
+
+    def accept(self, suggestion: Suggestion) -> None:
+        """The suggestion is being carried out."""
+        trial = self._trials.get(suggestion.trial_id)
+        if trial is None:
+            self._trials[suggestion.trial_id] = TrialRecord(
+                trial_id=suggestion.trial_id,
+                candidate=suggestion.candidate,
+                bracket=self._bracket(len(self._trials)),
+                rung=suggestion.rung,
+                target_units=suggestion.stop_units,
+            )
+            return
+        trial.state = TrialState.RUNNING
+        trial.rung = suggestion.rung
+        trial.target_units = suggestion.stop_units
+
+    def report(self, trial_id: str, *, units: int, loss: float) -> Decision:
+        """Takes what a trial came to; it is paused in any case, and goes on only by a later suggestion."""
+        trial = self._trials[trial_id]
+        trial.units = units
+        if not math.isfinite(loss):
+            trial.state = TrialState.FAILED
+            return Decision(action=Action.STOP, reason=f"its loss is {loss}")
+        if trial.is_short_of_its_rung:
+            trial.state = TrialState.PAUSED
+            return Decision(
+                action=Action.PAUSE, reason=f"cut at {units} of {trial.target_units} units by its time limit"
+            )
+        self._stand(trial, loss)
+        if self._is_last_rung(trial.rung):
+            trial.state = TrialState.COMPLETE
+            return Decision(action=Action.COMPLETE, reason=f"at the top rung with {units} units")
+        trial.state = TrialState.PAUSED
+        rank, peers = self._rank(trial)
+        return Decision(action=Action.PAUSE, reason=f"rank {rank} of {peers} at rung {trial.rung}")
+
+    def lose(self, trial_id: str, *, units: int) -> None:
+        """The trial's worker is gone: it stands again where its last checkpoint is, at `units`."""
+        trial = self._trials[trial_id]
+        trial.units = units
+        trial.state = TrialState.PAUSED
+
+    def give_up(self, trial_id: str) -> None:
+        """The trial will not be tried again."""
+        self._trials[trial_id].state = TrialState.FAILED
+
+    def _unfinished_business(self) -> Suggestion | None:
+        for trial in self._trials.values():
+            if trial.state is TrialState.PAUSED and trial.is_short_of_its_rung:
+                return self._suggestion(trial, trial.rung, trial.target_units, "goes on to the rung it was sent to")
+        return None
+
+    def _promotion(self) -> Suggestion | None:
+        for bracket in range(self._settings.num_brackets):
+            for rung in reversed(range(len(self._settings.rungs_seconds) - 1)):
+                found = self._promotable(bracket, rung)
+                if found is not None:
+                    trial, reason = found
+                    return self._suggestion(trial, rung + 1, self._units_at(trial.candidate, rung + 1), reason)
+        return None
+
+    def _promotable(self, bracket: int, rung: int) -> tuple[TrialRecord, str] | None:
+        standing = self._standing_at(bracket, rung)
+        num_places = len(standing) // self._settings.reduction_factor
+        for rank, trial in enumerate(standing[:num_places], start=1):
+            if trial.rung == rung and trial.state is TrialState.PAUSED:
+                return trial, f"rank {rank} of {len(standing)} at rung {rung}, {num_places} go on"
+        return None
+
+    def _standing_at(self, bracket: int, rung: int) -> list[TrialRecord]:
+        """All that have a loss at a rung, best first; the older wins a tie."""
+        standing = [trial for trial in self._trials.values() if trial.bracket == bracket and rung in trial.losses]
+        return sorted(standing, key=lambda trial: trial.losses[rung])
+
+    def _stand(self, trial: TrialRecord, loss: float) -> None:
+        """Enters the loss at the trial's rung, and at each higher one that asks for no more units than it has."""
+        trial.losses[trial.rung] = loss
+        while not self._is_last_rung(trial.rung) and self._units_at(trial.candidate, trial.rung + 1) <= trial.units:
+            trial.rung += 1
+            trial.losses[trial.rung] = loss
+
+    def _is_last_rung(self, rung: int) -> bool:
+        return rung == len(self._settings.rungs_seconds) - 1
+
+    def _rank(self, trial: TrialRecord) -> tuple[int, int]:
+        standing = self._standing_at(trial.bracket, trial.rung)
+        return standing.index(trial) + 1, len(standing)
+
+    def _new_trial(self) -> Suggestion:
+        index = len(self._trials)
+        candidate = self._source.propose(index, self.observations())
+        rung = self._bracket(index)
+        return Suggestion(
+            trial_id=f"t{index:04d}",
+            candidate=candidate,
+            rung=rung,
+            start_units=0,
+            stop_units=self._units_at(candidate, rung),
+            reason=f"new {candidate.family} ({candidate.origin}), to rung {rung}",
+        )
+
+    def _suggestion(self, trial: TrialRecord, rung: int, stop_units: int, reason: str) -> Suggestion:
+        return Suggestion(
+            trial_id=trial.trial_id,
+            candidate=trial.candidate,
+            rung=rung,
+            start_units=trial.units,
+            stop_units=stop_units,
+            reason=reason,
+        )
+
+    def _bracket(self, index: int) -> int:
+        """Brackets take turns, a bracket one rung higher eta times as seldom."""
+        eta = self._settings.reduction_factor
+        for bracket in reversed(range(1, self._settings.num_brackets)):
+            if index % eta**bracket == eta**bracket - 1:
+                return bracket
+        return 0
+
+    def _units_at(self, candidate: Candidate, rung: int) -> int:
+        fidelity = self._fidelities[candidate.family]
+        return units_within(
+            self._settings.rungs_seconds[rung],
+            lambda units: fidelity.nominal_seconds(candidate.configuration, units),
+            max_units=fidelity.max_units,
+        )
+
+    def observations(self) -> list[Observation]:
+        """What sources may learn from."""
+        return [
+            Observation(candidate=trial.candidate, rung=rung, loss=loss)
+            for trial in self._trials.values()
+            for rung, loss in trial.losses.items()
+        ]

@@ -1,0 +1,61 @@
+"""What was asked for?
+
+In: the text of `mlcluster.yaml`. Out: a frozen `ProjectSpec` with a stable fingerprint, or one error that names
+every bad key with its line. Not here: whether the data holds what the spec names; that is `data/`'s to say.
+"""
+
+from mlcluster.spec.data import BadRows, DataSpec, Expectation, SplitSpec, Task
+from mlcluster.spec.load import load_spec, parse_spec, spec_to_yaml
+from mlcluster.spec.project import ProjectSpec
+from mlcluster.spec.serve import DriftSpec, MonitorSpec, Replicas, ServeSpec
+from mlcluster.spec.space import (
+    ChoiceDomain,
+    Configuration,
+    Domain,
+    FloatDomain,
+    IntDomain,
+    SearchSpace,
+    Value,
+    default_configuration,
+)
+from mlcluster.spec.tune import FAMILIES, BudgetSpec, Family, LimitsSpec, Metric, PricesSpec, TuneSpec, Workers
+from mlcluster.spec.verify import FAIRNESS_METRICS, GATE_METRICS, GateSpec
+from mlcluster.spec.yaml_document import YamlDocument, parse_yaml, read_yaml
+
+__all__ = [
+    "FAIRNESS_METRICS",
+    "FAMILIES",
+    "GATE_METRICS",
+    "BadRows",
+    "BudgetSpec",
+    "ChoiceDomain",
+    "Configuration",
+    "DataSpec",
+    "Domain",
+    "DriftSpec",
+    "Expectation",
+    "Family",
+    "FloatDomain",
+    "GateSpec",
+    "IntDomain",
+    "LimitsSpec",
+    "Metric",
+    "MonitorSpec",
+    "PricesSpec",
+    "ProjectSpec",
+    "Replicas",
+    "SearchSpace",
+    "ServeSpec",
+    "SplitSpec",
+    "Task",
+    "TuneSpec",
+    "Value",
+    "Workers",
+    "YamlDocument",
+    "default_configuration",
+    "load_spec",
+    "parse_spec",
+    "parse_yaml",
+    "read_yaml",
+    "spec_to_yaml",
+]

@@ -1,0 +1,120 @@
+"""`data:`: what to learn from."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, field_validator, model_validator
+
+from mlcluster.spec.base import Section
+
+Task = Literal["classification", "regression"]
+BadRows = Literal["fail", "quarantine", "warn"]
+
+_RANGE = re.compile(r"^\s*(?P<low>[-+0-9.eE]*)\s*\.\.\s*(?P<high>[-+0-9.eE]*)\s*$")
+
+
+def parse_range(text: str) -> dict[str, float]:
+    """`0..120` as {min, max}; either end may be left open.
+
+    Raises:
+        ValueError: the text is no range of numbers.
+    """
+    match = _RANGE.match(text)
+    if match is None or not (match["low"] or match["high"]):
+        raise ValueError("is no range; write it like 0..120, 0.. or ..120")
+    try:
+        return {key: float(match[name]) for key, name in (("min", "low"), ("max", "high")) if match[name]}
+    except ValueError:
+        raise ValueError("is no range of numbers; write it like 0..120") from None
+
+
+class Expectation(Section):
+    """What each value of one column must satisfy. String forms: `0..120`, `not_null`, `unique`, `[a, b]`."""
+
+    min: float | None = None
+    max: float | None = None
+    not_null: bool = False
+    unique: bool = False
+    one_of: tuple[str | int | float | bool, ...] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, value: Any) -> Any:
+        if isinstance(value, list):
+            return {"one_of": value}
+        if not isinstance(value, str):
+            return value
+        merged: dict[str, Any] = {}
+        for part in value.split(","):
+            word = part.strip()
+            merged |= {word: True} if word in ("not_null", "unique") else parse_range(word)
+        return merged
+
+    @model_validator(mode="after")
+    def _check(self) -> Expectation:
+        if self.min is not None and self.max is not None and self.min > self.max:
+            raise ValueError(f"has its low end {self.min:g} above its high end {self.max:g}; swap them")
+        return self
+
+
+def _split_from_short_form(value: Any) -> Any:
+    return {"column": value} if isinstance(value, str) else value
+
+
+class SplitSpec(Section):
+    """How rows are parted: by shares, or by a column that holds train / validation / test.
+
+    With a column that knows no validation rows, `validation` is the share of the train rows that is set aside.
+    """
+
+    column: str | None = None
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+
+    @model_validator(mode="after")
+    def _check(self) -> SplitSpec:
+        if self.validation + self.test >= 1:
+            raise ValueError(
+                f"leaves nothing to train on (validation {self.validation:g} + test {self.test:g}); lower one of them"
+            )
+        return self
+
+
+class DataSpec(Section):
+    """What exactly is learned from. Only `source` and `target` have no default."""
+
+    source: Annotated[str, Field(min_length=1)]
+    target: Annotated[str, Field(min_length=1)]
+    task: Task | None = None
+    """Inferred from the target when left out."""
+    key: str | None = None
+    """The entity: never a feature; rows of one entity stay in one split."""
+    time: str | None = None
+    """Event time: the split is by time when given, and the column is no feature."""
+    exclude: tuple[str, ...] = ()
+    sensitive: tuple[str, ...] = ()
+    split: Annotated[SplitSpec, BeforeValidator(_split_from_short_form)] = SplitSpec()
+    expect: dict[str, Expectation] = Field(default_factory=dict)
+    bad_rows: BadRows = "fail"
+
+    @field_validator("exclude", "sensitive", mode="before")
+    @classmethod
+    def _one_name_is_a_list(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _target_is_not_a_feature_rule(self) -> DataSpec:
+        for name, columns in (("key", (self.key,)), ("time", (self.time,)), ("exclude", self.exclude)):
+            if self.target in columns:
+                raise ValueError(
+                    f"names the target {self.target!r} under {name} too; a target is learned, not excluded"
+                )
+        return self
+
+    @property
+    def non_features(self) -> frozenset[str]:
+        """The columns that never reach a model."""
+        roles = {self.target, self.key, self.time, self.split.column, *self.exclude}
+        return frozenset(name for name in roles if name is not None)

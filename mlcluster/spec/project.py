@@ -1,0 +1,51 @@
+"""The whole project file, and its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Annotated
+
+from pydantic import Field, StringConstraints, model_validator
+
+from mlcluster.spec.base import Section
+from mlcluster.spec.data import DataSpec
+from mlcluster.spec.serve import MonitorSpec, ServeSpec
+from mlcluster.spec.tune import FAMILIES, Family, PricesSpec, TuneSpec, Workers
+from mlcluster.spec.verify import GateSpec
+
+ProjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
+
+
+class ProjectSpec(Section):
+    """What was asked for: the contents of `mlcluster.yaml`, with every default filled in."""
+
+    project: ProjectName = "project"
+    data: DataSpec
+    models: Annotated[tuple[Family, ...], Field(min_length=1)] = FAMILIES
+    tune: TuneSpec = TuneSpec()
+    workers: Workers = "auto"
+    prices: PricesSpec = PricesSpec()
+    verify: tuple[GateSpec, ...] = ()
+    serve: ServeSpec = ServeSpec()
+    monitor: MonitorSpec | None = None
+    tracking: Annotated[str, Field(min_length=1)] = "sqlite:///mlflow.db"
+
+    @model_validator(mode="after")
+    def _no_model_twice(self) -> ProjectSpec:
+        if len(set(self.models)) < len(self.models):
+            raise ValueError(f"lists a family twice under models ({', '.join(self.models)}); name each once")
+        return self
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that depend on what is asked, not on the order or the form in which it was written."""
+        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def not_acted_on(self) -> tuple[str, ...]:
+        """The keys that were given and accepted, but that nothing acts on yet; every run says so."""
+        given: list[str] = []
+        if self.monitor is not None:
+            given.append("monitor")
+        return tuple(given)

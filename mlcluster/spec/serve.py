@@ -1,0 +1,73 @@
+"""`serve:` and `monitor:`: how the winner answers, and what is watched."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from mlcluster.spec.base import Section
+
+_DURATION_HOURS = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
+
+
+class Replicas(Section):
+    """How many copies may answer. Short forms: `0..4`, or one number for both ends."""
+
+    min: NonNegativeInt = 0
+    max: PositiveInt = 4
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, value: Any) -> Any:
+        if isinstance(value, int) and not isinstance(value, bool):
+            return {"min": value, "max": value}
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"\s*(\d+)\s*\.\.\s*(\d+)\s*", value)
+        if match is None:
+            raise ValueError("is no range of whole numbers; write it like 0..4")
+        return {"min": int(match[1]), "max": int(match[2])}
+
+    @model_validator(mode="after")
+    def _check(self) -> Replicas:
+        if self.min > self.max:
+            raise ValueError(f"starts at {self.min} and ends at {self.max}; swap them")
+        return self
+
+
+class ServeSpec(Section):
+    """The endpoint."""
+
+    replicas: Replicas = Replicas()
+    target_ongoing: PositiveFloat = 8
+    """Requests in flight per replica at which another replica is started."""
+
+
+def _hours_from_short_form(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", value)
+    if match is None:
+        raise ValueError("is no duration; write it like 30m, 1h or 1d")
+    return {"hours": float(match[1]) * _DURATION_HOURS[match[2]]}
+
+
+class Duration(Section):
+    """A length of time. Short forms: `30m`, `1h`, `1d`."""
+
+    hours: PositiveFloat
+
+
+class DriftSpec(Section):
+    """When the inputs count as moved."""
+
+    psi: PositiveFloat = 0.2
+    window: Annotated[Duration, BeforeValidator(_hours_from_short_form)] = Duration(hours=1)
+
+
+class MonitorSpec(Section):
+    """What is watched once the model is live."""
+
+    drift: DriftSpec = Field(default_factory=DriftSpec)

@@ -1,0 +1,50 @@
+"""`models:`, `tune:`, `workers:` and `prices:`: what to search for, and how much it may spend."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, get_args
+
+from pydantic import Field, PositiveFloat
+
+from mlcluster.spec.base import Section
+
+Family = Literal["linear", "tree", "forest", "boosting", "mlp"]
+FAMILIES: tuple[Family, ...] = get_args(Family)
+"""From the simplest to the most complex: the order in which `prefer_simple_within` prefers."""
+
+Workers = Literal["auto", "cpu", "gpu", "both"]
+Metric = Literal["roc_auc", "accuracy", "balanced_accuracy", "f1", "log_loss", "r2", "rmse", "mae"]
+
+
+class BudgetSpec(Section):
+    """A hard cap: nothing starts whose worst case does not fit."""
+
+    usd: PositiveFloat = 0.20
+    """Over everything that one run spends: data, search, verification and deployment."""
+    minutes: PositiveFloat = 10.0
+    """Over the search."""
+
+
+class LimitsSpec(Section):
+    """What the served model may need at most."""
+
+    p99_ms: PositiveFloat | None = None
+    model_mb: PositiveFloat | None = None
+
+
+class TuneSpec(Section):
+    """What to search for, and how much it may spend."""
+
+    metric: Metric | None = None
+    """Left out: roc_auc for two classes, log_loss for more, r2 for regression."""
+    budget: BudgetSpec = BudgetSpec()
+    prefer_simple_within: Annotated[float, Field(ge=0)] = 0.0
+    """The simplest family whose score is this close to the best one wins."""
+    limits: LimitsSpec = LimitsSpec()
+
+
+class PricesSpec(Section):
+    """$ per hour on this machine; on a cluster they come from the node types."""
+
+    cpu_hour: PositiveFloat = 0.05
+    gpu_hour: PositiveFloat = 2.00

@@ -1,0 +1,189 @@
+"""Linear models and multi-layer perceptrons, trained by AdamW on one thread.
+
+A linear model is a net without hidden layers, so both share one training loop, one checkpoint and one export. The
+order of rows of an epoch depends on the seed and the epoch alone, which is what makes a resumed training equal an
+unbroken one bit for bit.
+"""
+
+from __future__ import annotations
+
+import io
+from itertools import pairwise
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import nn
+
+from mlcluster.spec import Configuration, FloatDomain, IntDomain, SearchSpace
+from mlcluster.train.learner import DataSize, Family, Learner, TrainingData
+from mlcluster.train.structure import DenseLayer, DenseNet, Link, apply_link
+
+_REFERENCE_FLOPS = 1.2e10
+"""Multiply-adds that a reference core does in a second on layers of this size."""
+_STEP_SECONDS = 5e-4
+"""Fixed price of one optimiser step: Python and kernel launches."""
+
+_COMMON: SearchSpace = {
+    "learning_rate": FloatDomain(low=1e-4, high=3e-2, default=2e-3, log=True),
+    "weight_decay": FloatDomain(low=1e-6, high=1e-1, default=1e-4, log=True),
+    "batch_size": IntDomain(low=64, high=1024, default=256, log=True),
+}
+
+
+class DenseLearner:
+    """One net in training; see the module."""
+
+    def __init__(self, configuration: Configuration, data: TrainingData, seed: int) -> None:
+        self._configuration = configuration
+        self._seed = seed
+        self._task = data.task
+        train = data.train["dense"]
+        # A copy where the object store hands out read-only memory, which torch refuses to wrap in silence.
+        self._features = torch.from_numpy(np.require(train.features, requirements=["C", "W"]))
+        self._link: Link = "identity" if data.task == "regression" else "softmax"
+        self._shift, self._scale = 0.0, 1.0
+        if data.task == "regression":
+            self._shift, self._scale = float(np.mean(train.targets)), float(np.std(train.targets)) or 1.0
+            scaled = (train.targets.astype(np.float64) - self._shift) / self._scale
+            self._targets = torch.from_numpy(scaled.astype(np.float32))
+        else:
+            self._targets = torch.from_numpy(train.targets.astype(np.int64))
+        self.units = 0
+        self._generator = torch.Generator().manual_seed(seed)
+        outputs = 1 if data.task == "regression" else data.num_classes
+        self._net = _build_net(configuration, self._features.shape[1], outputs, self._generator)
+        self._optimizer = torch.optim.AdamW(
+            self._net.parameters(),
+            lr=float(configuration["learning_rate"]),
+            weight_decay=float(configuration["weight_decay"]),
+        )
+
+    def advance(self, until: int) -> None:
+        while self.units < until:
+            self._train_epoch(self.units)
+            self.units += 1
+
+    def scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        answers = apply_link(self.structure().raw_scores(features), self._link)
+        return answers[:, 0] if self._task == "regression" else answers
+
+    def structure(self) -> DenseNet:
+        layers = [module for module in self._net if isinstance(module, nn.Linear)]
+        weights = [layer.weight.detach().numpy().T.astype(np.float64) for layer in layers]
+        biases = [layer.bias.detach().numpy().astype(np.float64) for layer in layers]
+        weights[-1], biases[-1] = weights[-1] * self._scale, biases[-1] * self._scale + self._shift
+        return DenseNet(
+            layers=tuple(
+                DenseLayer(weight=np.ascontiguousarray(weight, dtype=np.float32), bias=bias.astype(np.float32))
+                for weight, bias in zip(weights, biases, strict=True)
+            ),
+            link=self._link,
+        )
+
+    def state(self) -> bytes:
+        buffer = io.BytesIO()
+        torch.save(
+            {"units": self.units, "net": self._net.state_dict(), "optimizer": self._optimizer.state_dict()}, buffer
+        )
+        return buffer.getvalue()
+
+    def load(self, state: bytes) -> None:
+        """Takes the place of the learner that gave `state`; tensors and numbers only, no code."""
+        saved = torch.load(io.BytesIO(state), weights_only=True)
+        self._net.load_state_dict(saved["net"])
+        self._optimizer.load_state_dict(saved["optimizer"])
+        self.units = saved["units"]
+
+    def _train_epoch(self, epoch: int) -> None:
+        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._targets))
+        rows = torch.from_numpy(order)
+        self._generator.manual_seed(self._seed * 1_000_003 + epoch)
+        self._net.train()
+        for batch in torch.split(rows, int(self._configuration["batch_size"])):
+            outputs = self._net(self._features[batch])
+            loss = self._loss(outputs, self._targets[batch])
+            self._optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+            self._optimizer.step()
+
+    def _loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        if self._task == "regression":
+            return nn.functional.mse_loss(outputs[:, 0], targets)
+        return nn.functional.cross_entropy(outputs, targets)
+
+
+class _SeededDropout(nn.Module):
+    """Dropout that draws from a generator of its own, so that trainings side by side do not disturb each other."""
+
+    def __init__(self, probability: float, generator: torch.Generator) -> None:
+        super().__init__()
+        self._keep = 1.0 - probability
+        self._generator = generator
+
+    def forward(self, values: torch.Tensor) -> torch.Tensor:
+        if not self.training or self._keep >= 1.0:
+            return values
+        kept = torch.rand(values.shape, generator=self._generator) < self._keep
+        return values * kept / self._keep
+
+
+def _build_net(configuration: Configuration, inputs: int, outputs: int, generator: torch.Generator) -> nn.Sequential:
+    width = int(configuration.get("width", 0))
+    widths = [inputs, *[width] * int(configuration.get("num_layers", 0)), outputs]
+    modules: list[nn.Module] = []
+    for index, (fan_in, fan_out) in enumerate(pairwise(widths)):
+        layer = nn.Linear(fan_in, fan_out)
+        with torch.no_grad():
+            # He et al. 2015, eq. 10, with the last layer small so that training starts from even odds.
+            deviation = (2.0 / max(1, fan_in)) ** 0.5 if index < len(widths) - 2 else 0.01
+            layer.weight.normal_(0.0, deviation, generator=generator)
+            layer.bias.zero_()
+        modules.append(layer)
+        if index < len(widths) - 2:
+            modules += [nn.ReLU(), _SeededDropout(float(configuration["dropout"]), generator)]
+    return nn.Sequential(*modules)
+
+
+def _nominal_seconds(configuration: Configuration, size: DataSize, units: int) -> float:
+    width, num_layers = int(configuration.get("width", 0)), int(configuration.get("num_layers", 0))
+    widths = [size.columns, *[width] * num_layers, size.outputs]
+    multiply_adds = sum(a * b for a, b in pairwise(widths))
+    steps = -(-size.rows // int(configuration["batch_size"]))
+    return units * (3 * size.rows * multiply_adds / _REFERENCE_FLOPS + steps * _STEP_SECONDS * (1 + num_layers))
+
+
+def _build(configuration: Configuration, data: TrainingData, seed: int) -> Learner:
+    return DenseLearner(configuration, data, seed)
+
+
+def _restore(state: bytes, configuration: Configuration, data: TrainingData, seed: int) -> Learner:
+    learner = DenseLearner(configuration, data, seed)
+    learner.load(state)
+    return learner
+
+
+def _dense_family(name: str, space: SearchSpace, max_units: int) -> Family:
+    return Family(
+        name=name,
+        encoding="dense",
+        fidelity_unit="epochs",
+        space=space,
+        max_units=max_units,
+        nominal_seconds=_nominal_seconds,
+        build=_build,
+        restore=_restore,
+    )
+
+
+LINEAR = _dense_family("linear", _COMMON, max_units=27)
+MLP = _dense_family(
+    "mlp",
+    {
+        **_COMMON,
+        "num_layers": IntDomain(low=1, high=3, default=2),
+        "width": IntDomain(low=16, high=256, default=64, log=True),
+        "dropout": FloatDomain(low=0.0, high=0.5, default=0.1),
+    },
+    max_units=54,
+)

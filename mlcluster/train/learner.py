@@ -1,0 +1,93 @@
+"""The seam between a search and a training loop: incremental, resumable, seeded.
+
+A family says which configurations it takes and how much work they are; a learner trains one of them, unit by unit
+(epochs, rounds, trees, row shares), and hands out its structure. The same configuration, data and seed give the same
+bits, in one go or resumed any number of times.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from mlcluster.data.schema import TaskKind
+from mlcluster.spec import Configuration, SearchSpace
+from mlcluster.train.structure import Structure
+
+Encoding = Literal["ordinal", "dense"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Matrices:
+    """Features (n, d) float32 in one encoding, and targets (n,): int64 class indices, or float64 values."""
+
+    features: npt.NDArray[np.float32]
+    targets: npt.NDArray[np.int64] | npt.NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrainingData:
+    """What learners see: the train and validation splits in each encoding. The test split stays away from here."""
+
+    task: TaskKind
+    num_classes: int
+    train: Mapping[Encoding, Matrices]
+    validation: Mapping[Encoding, Matrices]
+
+    def size(self, encoding: Encoding) -> DataSize:
+        rows, columns = self.train[encoding].features.shape
+        return DataSize(rows=rows, columns=columns, outputs=max(1, self.num_classes))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DataSize:
+    """What the work of a training depends on besides its configuration."""
+
+    rows: int
+    columns: int
+    outputs: int
+
+
+class Learner(Protocol):
+    """One configuration in training."""
+
+    @property
+    def units(self) -> int:
+        """Units of fidelity trained so far."""
+
+    def advance(self, until: int) -> None:
+        """Trains up to `until` units; does nothing where that many are trained already."""
+
+    def scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Probabilities (n, k) of the k classes, or values (n,) of a regression."""
+
+    def structure(self) -> Structure:
+        """The model as numbers, for export and proofs."""
+
+    def state(self) -> bytes:
+        """All that `Family.restore` needs. Trusted: it is written and read only inside a study's own folder."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Family:
+    """A kind of model that can be searched."""
+
+    name: str
+    encoding: Encoding
+    fidelity_unit: str
+    """What one unit is, in the plural: `epochs`, `rounds`."""
+    space: SearchSpace
+    max_units: int
+    nominal_seconds: Callable[[Configuration, DataSize, int], float]
+    """Seconds that a reference core needs for that many units: the work, counted before any of it is done."""
+    build: Callable[[Configuration, TrainingData, int], Learner]
+    """A fresh learner of a configuration, with a seed."""
+    restore: Callable[[bytes, Configuration, TrainingData, int], Learner]
+    """The learner that gave that state."""

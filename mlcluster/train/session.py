@@ -1,0 +1,136 @@
+"""One piece of training: from a checkpoint to a number of units, within a limit of seconds that holds.
+
+The limit is what makes a reserved worst case true. Between units the clock is asked whether one more unit fits; a unit
+that overruns all the same is ended from outside by the runner (a watchdog that needs no cooperation).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlcluster.spec import Configuration
+from mlcluster.train.families import FAMILIES
+from mlcluster.train.learner import Learner, TrainingData
+from mlcluster.train.metrics import METRICS, as_loss
+
+SOFT_SHARE = 0.8
+"""Share of the limit within which the next unit must be expected to end."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Segment:
+    """What to train: one configuration of a family, from the units in its checkpoint (or none) up to `stop_units`."""
+
+    trial_id: str
+    family: str
+    configuration: Configuration
+    seed: int
+    start_units: int
+    stop_units: int
+    limit_seconds: float
+    """What it may take once it has begun."""
+    deadline: float
+    """Seconds since the epoch up to which its worker is paid for, late beginnings included."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CurvePoint:
+    """The validation metric after that many units, and the seconds that training them took in this segment."""
+
+    units: int
+    value: float
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class TrialReport:
+    """What a segment came to. `units` below `stop_units` of its segment means that the limit cut it short."""
+
+    trial_id: str
+    units: int
+    loss: float
+    """The metric as a loss, lower is better, at `units`."""
+    seconds: float
+    """From the start of the segment to its written checkpoint."""
+    curve: tuple[CurvePoint, ...]
+    checkpoint: str
+    """File name of the checkpoint, in the study's folder for them."""
+
+
+class CheckpointFolder:
+    """Where a study keeps the state of its trials, one file for each (trial, units); written whole or not at all."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def name(self, trial_id: str, units: int) -> str:
+        return f"{trial_id}-{units}.state"
+
+    def read(self, name: str) -> bytes:
+        return (self._folder / name).read_bytes()
+
+    def write(self, name: str, state: bytes) -> None:
+        """0600, and moved into place: a reader never sees half a state."""
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=self._folder)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(state)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(self._folder / name)
+
+    def delete(self, name: str) -> None:
+        (self._folder / name).unlink(missing_ok=True)
+
+
+def load_learner(segment: Segment, data: TrainingData, checkpoints: CheckpointFolder) -> Learner:
+    """The learner of a segment at its `start_units`."""
+    family = FAMILIES[segment.family]
+    if segment.start_units == 0:
+        return family.build(segment.configuration, data, segment.seed)
+    state = checkpoints.read(checkpoints.name(segment.trial_id, segment.start_units))
+    return family.restore(state, segment.configuration, data, segment.seed)
+
+
+def run_segment(
+    segment: Segment,
+    data: TrainingData,
+    checkpoints: CheckpointFolder,
+    *,
+    metric: str,
+    clock: Callable[[], float] = time.monotonic,
+) -> TrialReport:
+    """Trains a segment, scoring the validation split after each unit, and writes its checkpoint."""
+    started = clock()
+    learner = load_learner(segment, data, checkpoints)
+    validation = data.validation[FAMILIES[segment.family].encoding]
+    curve: list[CurvePoint] = []
+    slowest_unit = 0.0
+    while learner.units < segment.stop_units:
+        before = clock()
+        if curve and before - started + slowest_unit > SOFT_SHARE * segment.limit_seconds:
+            break
+        learner.advance(_next_stop(segment, learner.units))
+        value = METRICS[metric].compute(validation.targets, learner.scores(validation.features))
+        slowest_unit = max(slowest_unit, clock() - before)
+        curve.append(CurvePoint(units=learner.units, value=float(value), seconds=clock() - started))
+    name = checkpoints.name(segment.trial_id, learner.units)
+    checkpoints.write(name, learner.state())
+    return TrialReport(
+        trial_id=segment.trial_id,
+        units=learner.units,
+        loss=as_loss(metric, curve[-1].value),
+        seconds=clock() - started,
+        curve=tuple(curve),
+        checkpoint=name,
+    )
+
+
+def _next_stop(segment: Segment, units: int) -> int:
+    """One unit on, except for a tree, which is grown anew each time and so only at the end."""
+    return segment.stop_units if segment.family == "tree" else units + 1

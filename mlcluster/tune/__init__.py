@@ -1,0 +1,30 @@
+"""What did the study find?
+
+In: a `StudyPlan`. Out: a `StudyResult`, from which `select_winner` takes the model that ships. A `Study` joins policy,
+money and journal; runners drive it: `simulator` on a virtual clock, `ray_study` on Ray Tune. Not here: how to train or
+what to try.
+"""
+
+from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
+from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
+from mlcluster.tune.selection import Limits, Measured, Winner, select_winner
+from mlcluster.tune.simulator import VirtualClock, simulate_study
+from mlcluster.tune.study import Study
+
+__all__ = [
+    "Ending",
+    "Improvement",
+    "Limits",
+    "Measured",
+    "Study",
+    "StudyBudget",
+    "StudyPlan",
+    "StudyResult",
+    "TrialSummary",
+    "VirtualClock",
+    "Winner",
+    "check_room_for_one_trial",
+    "plan_study",
+    "select_winner",
+    "simulate_study",
+]

@@ -1,0 +1,62 @@
+"""The study's memory: what was decided and reported, in order, one JSON object a line.
+
+Ray Tune's own snapshots are up to ten seconds old and leave the scheduler out. The policy is deterministic, so
+replaying this file through it gives back rungs, cost model and all, at the very report at which the driver died.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mlcluster.errors import ClusterError
+
+EventKind = Literal["begin", "start", "report", "lost", "interrupted", "give_up", "end"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Event:
+    """One line of a journal."""
+
+    kind: EventKind
+    at: float
+    """Seconds since the epoch."""
+    data: Mapping[str, Any]
+
+
+class Journal:
+    """Appends events to a file; each is on disk before the next thing happens."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.past = tuple(_read(path)) if path.exists() else ()
+        if path.exists():
+            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+        self._file = path.open("ab")
+        path.chmod(0o600)
+
+    def append(self, event: Event) -> None:
+        """Writes an event through to the disk."""
+        line = json.dumps({"kind": event.kind, "at": event.at, **event.data})
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _read(path: Path) -> Iterator[Event]:
+    """The whole lines; a torn last one was never acted on."""
+    for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
+        try:
+            record = json.loads(line)
+            yield Event(kind=record.pop("kind"), at=record.pop("at"), data=record)
+        except (ValueError, KeyError, AttributeError) as error:
+            raise ClusterError(
+                f"{path.name}:{number} is no journal entry; restore the file from a backup, or start a new run."
+            ) from error

@@ -1,0 +1,259 @@
+"""Runs a study on Ray Tune: a Searcher for new trials, a TrialScheduler that pauses and resumes, reused actors.
+
+One step of the Trainable is one segment: from a trial's checkpoint to the units that the policy asked for. The Searcher
+and the TrialScheduler both put Tune's questions to one `_Dispatcher`, and that to the `Study`; nothing is decided here.
+Checkpoints are the study's own files, so Tune's carry nothing.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune.experiment import Trial
+from ray.tune.schedulers import FIFOScheduler, TrialScheduler
+from ray.tune.search import Searcher
+from ray.tune.stopper import Stopper
+
+from mlcluster.search import Action
+from mlcluster.train import CurvePoint, Segment, TrialReport
+from mlcluster.tune.result import StudyResult
+from mlcluster.tune.study import Study
+
+log = logging.getLogger(__name__)
+
+Trainer = Callable[[Segment], TrialReport]
+Progress = Callable[[Study], None]
+
+
+def run_study_on_ray(study: Study, trainer: Trainer, *, folder: Path, progress: Progress) -> StudyResult:
+    """Drives `study` to its end on the connected Ray cluster, one CPU a slot.
+
+    `trainer` runs in the workers (it is sent once, through the object store); `progress` is called after each event.
+    """
+    os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
+    os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "3600")
+    dispatcher = _Dispatcher(study, progress)
+    trainable = tune.with_resources(tune.with_parameters(SegmentTrainable, trainer=trainer), {"cpu": 1})
+    tuner = tune.Tuner(
+        trainable,
+        param_space={},
+        tune_config=tune.TuneConfig(
+            metric="loss",
+            mode="min",
+            num_samples=-1,
+            search_alg=_SegmentSearcher(dispatcher),
+            scheduler=_SegmentScheduler(dispatcher),
+            reuse_actors=True,
+            trial_dirname_creator=lambda trial: str(trial.trial_id),
+        ),
+        run_config=tune.RunConfig(
+            name=study.plan.study_id,
+            storage_path=str(folder.resolve()),
+            stop=_StopWhenDone(dispatcher),
+            verbose=0,
+            failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(num_to_keep=None),
+        ),
+    )
+    tuner.fit()
+    return study.finish()
+
+
+class SegmentTrainable(tune.Trainable):
+    """Trains one segment a step, inside a limit of seconds that holds whatever the training does."""
+
+    def setup(self, config: dict[str, Any], trainer: Trainer) -> None:
+        self._trainer = trainer
+        self._segment = Segment(**config["segment"])
+        _use_one_thread()
+
+    def step(self) -> dict[str, Any]:
+        # A watchdog in C that asks neither the GIL nor the training: once what was paid for is used up the process is
+        # gone, so that it never costs more than was reserved for it.
+        paid_seconds = max(0.01, self._segment.deadline - time.time())
+        faulthandler.dump_traceback_later(paid_seconds, exit=True, file=_devnull())
+        try:
+            report = self._trainer(self._segment)
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+        return {"loss": report.loss, "report": json.dumps(asdict(report))}
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        self._segment = Segment(**new_config["segment"])
+        return True
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - Tune's signature
+        return {"segment": self._segment.trial_id}
+
+    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+        """Nothing to do: the segment names its checkpoint."""
+
+
+class _Dispatcher:
+    """Hands segments to Tune's two interfaces: new Tune trials to the searcher, paused ones to the scheduler."""
+
+    def __init__(self, study: Study, progress: Progress) -> None:
+        self._study = study
+        self._progress = progress
+        self._waiting: Segment | None = None
+        self._tune_trials: dict[str, Trial] = {}
+        """By the study's trial id; only those that Tune can resume."""
+        self._names: dict[str, str] = {}
+        """From Tune's trial id to the study's."""
+        self.starting: dict[str, Trial] = {}
+        """Resumed trials that Tune has not started yet, by Tune's id."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Dispatcher:
+        """Tune copies its searcher and scheduler; both must go on sharing this one."""
+        return self
+
+    def __reduce__(self) -> Any:
+        """Tune pickles them for a restore of its own, which is never asked for: the study has its journal."""
+        return _nothing, ()
+
+    @property
+    def is_done(self) -> bool:
+        return self._peek() is None and self._study.num_running == 0
+
+    def new_trial(self, tune_id: str) -> Segment | None:
+        """The waiting segment, if it needs a new Tune trial."""
+        segment = self._peek()
+        if segment is None or segment.trial_id in self._tune_trials:
+            return None
+        self._waiting = None
+        self._names[tune_id] = segment.trial_id
+        return segment
+
+    def resumed_trial(self) -> Trial | None:
+        """The paused Tune trial of the waiting segment, made ready for it."""
+        segment = self._peek()
+        if segment is None or segment.trial_id not in self._tune_trials:
+            return None
+        trial = self._tune_trials[segment.trial_id]
+        if trial.status != Trial.PAUSED:
+            return None
+        self._waiting = None
+        trial.set_config({"segment": asdict(segment)})
+        self.starting[trial.trial_id] = trial
+        return trial
+
+    def add(self, trial: Trial) -> None:
+        """Tune has made the trial that was asked for."""
+        self._tune_trials[self._names[trial.trial_id]] = trial
+
+    def report(self, trial: Trial, result: Mapping[str, Any]) -> str:
+        """Tune's word for what becomes of a trial that has reported."""
+        self.starting.pop(trial.trial_id, None)
+        decision = self._study.report(_report_from_json(result["report"]))
+        log.info("%s trial_id=%s: %s", decision.action, self._names[trial.trial_id], decision.reason)
+        self._progress(self._study)
+        if decision.action is Action.PAUSE:
+            return str(TrialScheduler.PAUSE)
+        self._tune_trials.pop(self._names[trial.trial_id], None)
+        return str(TrialScheduler.STOP)
+
+    def lose(self, trial: Trial) -> None:
+        """The trial's actor is gone; should the study go on with it, a new Tune trial is made."""
+        self.starting.pop(trial.trial_id, None)
+        trial_id = self._names[trial.trial_id]
+        log.warning("lost trial_id=%s: its worker ended; going on from its last checkpoint", trial_id)
+        self._tune_trials.pop(trial_id, None)
+        self._study.lose(trial_id, "its worker ended")
+        self._progress(self._study)
+
+    def _peek(self) -> Segment | None:
+        """The next segment, asked for once and kept until it is handed out."""
+        if self._waiting is None and self._study.num_running < self._study.plan.budget.num_slots:
+            self._waiting = self._study.next_segment()
+        return self._waiting
+
+
+class _SegmentSearcher(Searcher):
+    """Gives Tune the segments that begin a trial (in this driver)."""
+
+    def __init__(self, dispatcher: _Dispatcher) -> None:
+        super().__init__(metric="loss", mode="min")
+        self._dispatcher = dispatcher
+
+    def suggest(self, trial_id: str) -> Any:
+        if self._dispatcher.is_done:
+            return Searcher.FINISHED
+        segment = self._dispatcher.new_trial(trial_id)
+        return None if segment is None else {"segment": asdict(segment)}
+
+    def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
+        """Nothing to do: the scheduler has told the study."""
+
+    def save(self, checkpoint_path: str) -> None:
+        """An empty file, which Tune expects; the study keeps its own journal."""
+        Path(checkpoint_path).touch()
+
+    def restore(self, checkpoint_path: str) -> None:
+        """Nothing to restore: the study keeps its own journal."""
+
+
+class _SegmentScheduler(FIFOScheduler):
+    """Pauses each trial after its segment, and resumes those that the study sends on."""
+
+    def __init__(self, dispatcher: _Dispatcher) -> None:
+        super().__init__()
+        self._dispatcher = dispatcher
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002 - Tune's signature
+        self._dispatcher.add(trial)
+
+    def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
+        return self._dispatcher.report(trial, result)
+
+    def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
+        self._dispatcher.lose(trial)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ARG002
+        for trial in list(self._dispatcher.starting.values()):
+            if trial.status == Trial.PENDING:
+                return trial
+            if trial.status == Trial.RUNNING:
+                self._dispatcher.starting.pop(trial.trial_id)
+        return self._dispatcher.resumed_trial()
+
+
+class _StopWhenDone(Stopper):
+    """Ends the experiment, paused trials included, once the study has nothing left to do."""
+
+    def __init__(self, dispatcher: _Dispatcher) -> None:
+        self._dispatcher = dispatcher
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:  # noqa: ARG002 - Tune's signature
+        return False
+
+    def stop_all(self) -> bool:
+        return self._dispatcher.is_done
+
+
+def _nothing() -> None:
+    """What a dispatcher becomes in Tune's snapshots."""
+
+
+def _report_from_json(text: str) -> TrialReport:
+    fields = json.loads(text)
+    return TrialReport(**{**fields, "curve": tuple(CurvePoint(**point) for point in fields["curve"])})
+
+
+def _use_one_thread() -> None:
+    """A slot is one CPU; torch would otherwise take them all."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def _devnull() -> Any:
+    return Path(os.devnull).open("w")

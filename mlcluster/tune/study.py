@@ -1,0 +1,341 @@
+"""A study: the search policy, the money and the memory in one place, for any runner to drive.
+
+A runner asks for the next segment whenever a worker is free, and tells what came of it. All decisions are made here, so
+that the simulator and Ray Tune cannot differ in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from mlcluster.cost import CostModel, LeaseTerms, Ledger, NodeLease
+from mlcluster.search import (
+    Action,
+    AsyncHyperband,
+    Candidate,
+    CandidateSource,
+    Decision,
+    Suggestion,
+    TrialRecord,
+    TrialState,
+)
+from mlcluster.train import CurvePoint, Segment, TrialReport, as_loss
+from mlcluster.tune.journal import Event, Journal
+from mlcluster.tune.plan import SEARCH_SHARE, StudyPlan
+from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
+
+ACCOUNT = "tune"
+HANDOVER_SECONDS = 1.5
+"""Paid for beside each segment: handing it to a worker that is up."""
+WORKER_START_SECONDS = 15.0
+"""The same, while workers are being started: a process and its imports."""
+RELEASE_SECONDS = 3.0
+"""Paid for behind the last segment: ending the workers."""
+SEGMENT_OVERHEAD_SECONDS = 0.1
+"""Nominal price of a segment beside its training: reading and writing checkpoints."""
+MAX_LOSSES = 2
+"""A trial whose worker was lost that often is given up."""
+USEFUL_SHARE = 1.2
+"""A segment starts with less than its worst case when this multiple of its expected time still fits."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _TrialBook:
+    """What the study keeps about a trial beside the policy's record."""
+
+    seconds: float = 0.0
+    usd: float = 0.0
+    num_losses: int = 0
+    curve: list[CurvePoint] = field(default_factory=list)
+    checkpoint: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Running:
+    segment: Segment
+    nominal_seconds: float
+    started_at: float
+
+
+class Study:
+    """See the module. `clock` gives seconds since the epoch; the simulator's is virtual."""
+
+    def __init__(
+        self,
+        plan: StudyPlan,
+        *,
+        folder: Path,
+        ledger: Ledger,
+        source: CandidateSource,
+        clock: Callable[[], float],
+    ) -> None:
+        """Begins the study, or goes on where the journal in `folder` ends."""
+        self.plan = plan
+        self._clock = clock
+        self._ledger = ledger
+        self._policy = AsyncHyperband(plan.settings, source=source, fidelities=dict(plan.fidelities))
+        self._cost_model = CostModel()
+        self._books: dict[str, _TrialBook] = {}
+        self._running: dict[str, _Running] = {}
+        self._improvements: list[Improvement] = []
+        self._num_started = 0
+        self._num_lost = 0
+        self._journal = Journal(folder / "journal.jsonl")
+        self.is_resumed = bool(self._journal.past)
+        self._replay()
+        now = clock()
+        self._journal.append(Event(kind="begin", at=now, data={"study_id": plan.study_id, "seed": plan.seed}))
+        self._seconds_before = ledger.seconds_on(ACCOUNT)
+        self._spent_before_usd = ledger.spent_on(ACCOUNT)
+        terms = LeaseTerms(
+            account=ACCOUNT,
+            usd_per_second=plan.budget.usd_per_second,
+            not_after=now + plan.budget.seconds - self._seconds_before,
+        )
+        self._started_at = now
+        self._lease = NodeLease(ledger, terms, started_at=now)
+        self._no_new_trials_after = now + SEARCH_SHARE * max(0.0, self._lease.latest_end() - now)
+        self._put_back_interrupted(now)
+
+    @property
+    def num_running(self) -> int:
+        return len(self._running)
+
+    @property
+    def trials(self) -> tuple[TrialRecord, ...]:
+        return tuple(self._policy.trials)
+
+    @property
+    def best(self) -> Improvement | None:
+        return self._improvements[-1] if self._improvements else None
+
+    @property
+    def seconds_left(self) -> float:
+        """Until the last moment that money and minutes allow."""
+        return max(0.0, self._lease.latest_end() - self._clock())
+
+    @property
+    def usd_so_far(self) -> float:
+        """Of this study: what earlier drivers spent, and this one's nodes until now."""
+        return self._spent_before_usd + (self._clock() - self._started_at) * self.plan.budget.usd_per_second
+
+    def next_segment(self) -> Segment | None:
+        """What a free worker should train now, with its worst case paid for; None where there is nothing."""
+        now = self._clock()
+        suggestion = self._policy.suggest(new_trials=self._may_start_trials(now))
+        if suggestion is None:
+            return None
+        nominal_seconds = self._nominal_seconds(suggestion)
+        limit_seconds = self._reserve(suggestion, nominal_seconds, now)
+        if limit_seconds is None:
+            return None
+        segment = self._segment(suggestion, limit_seconds, now + self._start_seconds() + limit_seconds)
+        self._num_started += 1
+        self._policy.accept(suggestion)
+        self._running[segment.trial_id] = _Running(segment=segment, nominal_seconds=nominal_seconds, started_at=now)
+        self._journal.append(Event(kind="start", at=now, data=_start_data(suggestion, limit_seconds)))
+        return segment
+
+    def report(self, report: TrialReport) -> Decision:
+        """Takes what a segment came to, and says what becomes of its trial."""
+        now = self._clock()
+        usd, seconds = self.usd_so_far, self._seconds_before + now - self._started_at
+        self._journal.append(Event(kind="report", at=now, data=_report_data(report, usd, seconds)))
+        running = self._running[report.trial_id]
+        decision = self._apply_report(report, usd, seconds)
+        self._book(report.trial_id, now - running.started_at, now)
+        return decision
+
+    def lose(self, trial_id: str, reason: str) -> None:
+        """The worker of a running trial is gone; the trial goes back to its last checkpoint, or is given up."""
+        now = self._clock()
+        self._journal.append(Event(kind="lost", at=now, data={"trial_id": trial_id, "reason": reason}))
+        running = self._running[trial_id]
+        self._num_lost += 1
+        self._apply_loss(trial_id)
+        self._book(trial_id, now - running.started_at, now)
+        if self._books[trial_id].num_losses >= MAX_LOSSES:
+            self._journal.append(Event(kind="give_up", at=now, data={"trial_id": trial_id}))
+            self._policy.give_up(trial_id)
+
+    def finish(self) -> StudyResult:
+        """Releases the workers, settles the bill and gives what was found. Nothing may be running."""
+        assert not self._running, "a study is finished once nothing runs any more"
+        now = self._clock()
+        self._lease.release(now=now)
+        ending = Ending.DONE if self._has_done_its_least() else Ending.BUDGET
+        self._journal.append(Event(kind="end", at=now, data={"ending": ending}))
+        self._journal.close()
+        return StudyResult(
+            study_id=self.plan.study_id,
+            metric=self.plan.metric,
+            ending=ending,
+            trials={trial.trial_id: self._summary(trial) for trial in self._policy.trials},
+            improvements=tuple(self._improvements),
+            usd=self._ledger.spent_on(ACCOUNT),
+            lost_usd=self._ledger.lost_usd,
+            seconds=self._ledger.seconds_on(ACCOUNT),
+        )
+
+    def _has_done_its_least(self) -> bool:
+        """Whether each family was tried, and some trial trained to the top rung, before the budget ended it."""
+        tried = {trial.candidate.family for trial in self._policy.trials if trial.losses}
+        return tried == set(self.plan.spaces) and any(trial.state is TrialState.COMPLETE for trial in self.trials)
+
+    def _may_start_trials(self, now: float) -> bool:
+        limit = self.plan.budget.max_trials
+        return now < self._no_new_trials_after and (limit is None or len(self._policy.trials) < limit)
+
+    def _reserve(self, suggestion: Suggestion, nominal_seconds: float, now: float) -> float | None:
+        """The seconds that the segment may take, all paid for; None where they would be too few to be of use."""
+        duration = self._cost_model.predict(suggestion.candidate.family, nominal_seconds)
+        around_seconds = self._start_seconds() + RELEASE_SECONDS
+        room = self._lease.latest_end() - now - around_seconds
+        limit_seconds = min(duration.worst_case_seconds, room)
+        if limit_seconds < min(duration.worst_case_seconds, USEFUL_SHARE * duration.expected_seconds + 0.5):
+            return None
+        # A hair less than the room, which is a quotient and may be off by a rounding.
+        until = now + around_seconds + limit_seconds * (1 - 1e-9)
+        return limit_seconds if self._lease.try_extend(until, now=now) else None
+
+    def _nominal_seconds(self, suggestion: Suggestion) -> float:
+        candidate = suggestion.candidate
+        cost = self.plan.fidelities[candidate.family].nominal_seconds
+        whole = cost(candidate.configuration, suggestion.stop_units)
+        if candidate.family == "tree":  # grown anew each time
+            return SEGMENT_OVERHEAD_SECONDS + whole
+        done = cost(candidate.configuration, suggestion.start_units) if suggestion.start_units else 0.0
+        return SEGMENT_OVERHEAD_SECONDS + whole - done
+
+    def _start_seconds(self) -> float:
+        """Until a segment begins: longer while this driver's first workers are being started, or one was lost."""
+        is_starting = self._num_started < self.plan.budget.num_slots + self._num_lost
+        return WORKER_START_SECONDS if is_starting else HANDOVER_SECONDS
+
+    def _segment(self, suggestion: Suggestion, limit_seconds: float, deadline: float) -> Segment:
+        return Segment(
+            trial_id=suggestion.trial_id,
+            family=suggestion.candidate.family,
+            configuration=suggestion.candidate.configuration,
+            seed=self._trial_seed(suggestion.trial_id),
+            start_units=suggestion.start_units,
+            stop_units=suggestion.stop_units,
+            limit_seconds=limit_seconds,
+            deadline=deadline,
+        )
+
+    def _trial_seed(self, trial_id: str) -> int:
+        return self.plan.seed * 100_003 + int(trial_id[1:])
+
+    def _book(self, trial_id: str, seconds: float, now: float) -> None:
+        book = self._books[trial_id]
+        book.usd += self._lease.share(trial_id, seconds=seconds, slot_share=1 / self.plan.budget.num_slots, now=now)
+
+    def _apply_report(self, report: TrialReport, usd: float, seconds: float) -> Decision:
+        running = self._running.pop(report.trial_id)
+        self._observe_cost(running, report)
+        decision = self._policy.report(report.trial_id, units=report.units, loss=report.loss)
+        book = self._books.setdefault(report.trial_id, _TrialBook())
+        book.curve += [replace(point, seconds=point.seconds + book.seconds) for point in report.curve]
+        book.seconds += report.seconds
+        book.checkpoint = report.checkpoint
+        if decision.action is not Action.STOP:
+            self._note_improvement(report, usd, seconds)
+        return decision
+
+    def _observe_cost(self, running: _Running, report: TrialReport) -> None:
+        segment = running.segment
+        asked, trained = segment.stop_units - segment.start_units, report.units - segment.start_units
+        if asked > 0:
+            self._cost_model.observe(
+                segment.family,
+                nominal_seconds=running.nominal_seconds * trained / asked,
+                actual_seconds=report.seconds,
+            )
+
+    def _apply_loss(self, trial_id: str) -> None:
+        running = self._running.pop(trial_id)
+        self._books.setdefault(trial_id, _TrialBook()).num_losses += 1
+        self._policy.lose(trial_id, units=running.segment.start_units)
+
+    def _note_improvement(self, report: TrialReport, usd: float, seconds: float) -> None:
+        value = report.curve[-1].value
+        if self.best is None or as_loss(self.plan.metric, value) < as_loss(self.plan.metric, self.best.value):
+            self._improvements.append(Improvement(trial_id=report.trial_id, value=value, usd=usd, seconds=seconds))
+
+    def _summary(self, trial: TrialRecord) -> TrialSummary:
+        book = self._books.get(trial.trial_id, _TrialBook())
+        return TrialSummary(
+            trial_id=trial.trial_id,
+            family=trial.candidate.family,
+            configuration=trial.candidate.configuration,
+            origin=trial.candidate.origin,
+            state=trial.state,
+            units=trial.units,
+            rung=trial.rung,
+            value=book.curve[-1].value if book.curve and trial.state is not TrialState.FAILED else None,
+            seconds=book.seconds,
+            usd=self._ledger.shares_of(ACCOUNT).get(trial.trial_id, 0.0),
+            curve=tuple(book.curve),
+            checkpoint=book.checkpoint,
+            seed=self._trial_seed(trial.trial_id),
+        )
+
+    def _replay(self) -> None:
+        """Puts the journal of earlier drivers through the policy; their money is in the ledger already."""
+        for event in self._journal.past:
+            match event.kind:
+                case "start":
+                    self._replay_start(event)
+                case "report":
+                    report = _report_from(event.data)
+                    self._apply_report(report, float(event.data["usd_so_far"]), float(event.data["elapsed"]))
+                case "lost":
+                    self._apply_loss(str(event.data["trial_id"]))
+                case "interrupted":
+                    running = self._running.pop(str(event.data["trial_id"]))
+                    self._policy.lose(running.segment.trial_id, units=running.segment.start_units)
+                case "give_up":
+                    self._policy.give_up(str(event.data["trial_id"]))
+                case "begin" | "end":
+                    continue
+
+    def _replay_start(self, event: Event) -> None:
+        suggestion = _suggestion_from(event.data)
+        self._policy.accept(suggestion)
+        self._running[suggestion.trial_id] = _Running(
+            segment=self._segment(suggestion, float(event.data["limit_seconds"]), event.at),
+            nominal_seconds=self._nominal_seconds(suggestion),
+            started_at=event.at,
+        )
+
+    def _put_back_interrupted(self, now: float) -> None:
+        """Trials that ran when the last driver ended stand at their last checkpoints; it was no fault of theirs.
+
+        What they had cost since is booked as lost by the ledger, with the rest of the nodes' bill.
+        """
+        for trial_id, running in list(self._running.items()):
+            self._journal.append(Event(kind="interrupted", at=now, data={"trial_id": trial_id}))
+            self._running.pop(trial_id)
+            self._policy.lose(trial_id, units=running.segment.start_units)
+
+
+def _start_data(suggestion: Suggestion, limit_seconds: float) -> dict[str, Any]:
+    return {**asdict(suggestion), "limit_seconds": limit_seconds}
+
+
+def _suggestion_from(data: Mapping[str, Any]) -> Suggestion:
+    fields = {key: value for key, value in data.items() if key != "limit_seconds"}
+    return Suggestion(**{**fields, "candidate": Candidate(**fields["candidate"])})
+
+
+def _report_data(report: TrialReport, usd: float, seconds: float) -> dict[str, Any]:
+    return {**asdict(report), "usd_so_far": usd, "elapsed": seconds}
+
+
+def _report_from(data: Mapping[str, Any]) -> TrialReport:
+    fields = {key: value for key, value in data.items() if key not in ("usd_so_far", "elapsed")}
+    return TrialReport(**{**fields, "curve": tuple(CurvePoint(**point) for point in fields["curve"])})
