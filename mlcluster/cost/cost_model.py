@@ -16,6 +16,8 @@ PRIOR_LOG_SIGMA = 0.9
 NOISE_LOG_SIGMA = 0.35
 """One training against its neighbour of the same family: within a factor of 1.4 (one sigma)."""
 WORST_CASE_SIGMAS = 2.5
+MAX_LOG_RATIO = math.log(30.0)
+"""A piece that took longer than this multiple was held up by something else: it must not end the search."""
 MIN_WORST_CASE_SECONDS = 2.0
 """A worst case is never below this: start-up and rounding do not shrink with the work."""
 
@@ -56,7 +58,7 @@ class CostModel:
         """Learns from one finished piece of work; pieces too short to time are passed over."""
         if nominal_seconds <= 0 or actual_seconds <= 1e-3:
             return
-        log_ratio = math.log(actual_seconds / nominal_seconds)
+        log_ratio = max(-MAX_LOG_RATIO, min(MAX_LOG_RATIO, math.log(actual_seconds / nominal_seconds)))
         for posterior in (self._posteriors.setdefault(kind, _Posterior()), self._pooled):
             posterior.count += 1
             posterior.sum_log_ratio += log_ratio

@@ -13,15 +13,17 @@ booked as lost.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mlcluster.errors import ClusterError
 
 Operation = Literal["open", "reserve", "start", "settle", "lose", "share"]
+_OPERATIONS = get_args(Operation)
 _ROUNDING_USD = 1e-12
 """Float sums of the same amounts in another order may differ by this much."""
 
@@ -62,8 +64,12 @@ class Ledger:
         self._shares: dict[tuple[str, str], float] = {}
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = _open_locked(path)
-        for entry in self._read_back():
-            self._apply(entry)
+        try:
+            for entry in self._read_back():
+                self._apply(entry)
+        except ClusterError:
+            self._file.close()
+            raise
         self._append(LedgerEntry(operation="open", account="", usd=0.0, at=now, details={"cap_usd": cap_usd}))
 
     @property
@@ -194,18 +200,25 @@ def read_ledger(path: Path) -> Iterator[LedgerEntry]:
     lines = path.read_bytes().split(b"\n")[:-1]
     for number, line in enumerate(lines, start=1):
         try:
-            record = json.loads(line)
-            yield LedgerEntry(
-                operation=record.pop("op"),
-                account=record.pop("account"),
-                usd=float(record.pop("usd")),
-                at=float(record.pop("at")),
-                details=record,
-            )
-        except (ValueError, KeyError, AttributeError) as error:
+            yield _entry_from(json.loads(line))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ClusterError(
                 f"{path.name}:{number} is no ledger entry; restore the file from a backup, or start a new run."
             ) from error
+
+
+def _entry_from(record: dict[str, Any]) -> LedgerEntry:
+    entry = LedgerEntry(
+        operation=record.pop("op"),
+        account=record.pop("account"),
+        usd=float(record.pop("usd")),
+        at=float(record.pop("at")),
+        details=record,
+    )
+    is_known = entry.operation in _OPERATIONS and (entry.operation != "share" or "who" in entry.details)
+    if not is_known or not math.isfinite(entry.usd):
+        raise ValueError("no operation of a ledger")
+    return entry
 
 
 def _whole_lines_bytes(path: Path) -> int:

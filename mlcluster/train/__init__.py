@@ -5,7 +5,7 @@ a `Structure` (the model as numbers). Not here: which configuration, for how lon
 """
 
 from mlcluster.train.baseline import constant_scores
-from mlcluster.train.families import FAMILIES
+from mlcluster.train.families import FAMILIES, warm_up
 from mlcluster.train.learner import DataSize, Encoding, Family, Learner, Matrices, TrainingData
 from mlcluster.train.metrics import METRICS, MetricDefinition, as_loss, default_metric, score
 from mlcluster.train.session import CheckpointFolder, CurvePoint, Segment, TrialReport, load_learner, run_segment
@@ -37,4 +37,5 @@ __all__ = [
     "load_learner",
     "run_segment",
     "score",
+    "warm_up",
 ]

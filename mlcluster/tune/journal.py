@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from mlcluster.errors import ClusterError
 
-EventKind = Literal["begin", "start", "report", "lost", "interrupted", "give_up", "end"]
+EventKind = Literal["begin", "start", "report", "lost", "interrupted", "end"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,7 +56,7 @@ def _read(path: Path) -> Iterator[Event]:
         try:
             record = json.loads(line)
             yield Event(kind=record.pop("kind"), at=record.pop("at"), data=record)
-        except (ValueError, KeyError, AttributeError) as error:
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
             raise ClusterError(
                 f"{path.name}:{number} is no journal entry; restore the file from a backup, or start a new run."
             ) from error

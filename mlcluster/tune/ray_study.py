@@ -8,11 +8,13 @@ Checkpoints are the study's own files, so Tune's carry nothing.
 from __future__ import annotations
 
 import faulthandler
+import io
 import json
 import logging
 import os
 import time
 from collections.abc import Callable, Mapping
+from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from mlcluster.search import Action
-from mlcluster.train import CurvePoint, Segment, TrialReport
+from mlcluster.train import FAMILIES, CurvePoint, Segment, TrialReport, warm_up
 from mlcluster.tune.result import StudyResult
 from mlcluster.tune.study import Study
 
@@ -42,7 +44,7 @@ def run_study_on_ray(study: Study, trainer: Trainer, *, folder: Path, progress: 
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "3600")
     dispatcher = _Dispatcher(study, progress)
-    trainable = tune.with_resources(tune.with_parameters(SegmentTrainable, trainer=trainer), {"cpu": 1})
+    trainable = tune.with_resources(_with_parameters(trainer, study), {"cpu": 1})
     tuner = tune.Tuner(
         trainable,
         param_space={},
@@ -64,17 +66,25 @@ def run_study_on_ray(study: Study, trainer: Trainer, *, folder: Path, progress: 
             checkpoint_config=tune.CheckpointConfig(num_to_keep=None),
         ),
     )
-    tuner.fit()
+    # Tune prints where its own files lie, on the stdout that belongs to the result.
+    with redirect_stdout(io.StringIO()):
+        tuner.fit()
     return study.finish()
+
+
+def _with_parameters(trainer: Trainer, study: Study) -> Any:
+    known = tuple(name for name in study.plan.spaces if name in FAMILIES)
+    return tune.with_parameters(SegmentTrainable, trainer=trainer, families=known)
 
 
 class SegmentTrainable(tune.Trainable):
     """Trains one segment a step, inside a limit of seconds that holds whatever the training does."""
 
-    def setup(self, config: dict[str, Any], trainer: Trainer) -> None:
+    def setup(self, config: dict[str, Any], trainer: Trainer, families: tuple[str, ...] = ()) -> None:
         self._trainer = trainer
         self._segment = Segment(**config["segment"])
         _use_one_thread()
+        warm_up(families)
 
     def step(self) -> dict[str, Any]:
         # A watchdog in C that asks neither the GIL nor the training: once what was paid for is used up the process is

@@ -31,9 +31,11 @@ class TrialSummary:
     units: int
     rung: int
     value: float | None
-    """The metric on the validation split at `units`; None where nothing was reported."""
+    """The metric on the validation split at `units`, its best; None where nothing can be used."""
     seconds: float
     usd: float
+    forecast_usd: float
+    """What the cost model expected before each of its segments, in all."""
     curve: tuple[CurvePoint, ...]
     """Seconds in a curve count from the start of the trial, pauses left out."""
     checkpoint: str | None

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlcluster.cost import CostModel, LeaseTerms, Ledger, NodeLease
+from mlcluster.cost import CostModel, Duration, LeaseTerms, Ledger, NodeLease
 from mlcluster.search import (
     Action,
     AsyncHyperband,
@@ -22,7 +22,7 @@ from mlcluster.search import (
     TrialRecord,
     TrialState,
 )
-from mlcluster.train import CurvePoint, Segment, TrialReport, as_loss
+from mlcluster.train import CheckpointFolder, CurvePoint, Segment, TrialReport, as_loss
 from mlcluster.tune.journal import Event, Journal
 from mlcluster.tune.plan import SEARCH_SHARE, StudyPlan
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
@@ -48,9 +48,16 @@ class _TrialBook:
 
     seconds: float = 0.0
     usd: float = 0.0
+    expected_seconds: float = 0.0
     num_losses: int = 0
     curve: list[CurvePoint] = field(default_factory=list)
-    checkpoint: str | None = None
+    latest: TrialReport | None = None
+    best: TrialReport | None = None
+    """The report whose checkpoint would ship: more training may make a model worse."""
+
+    @property
+    def checkpoints(self) -> set[str]:
+        return {report.checkpoint for report in (self.latest, self.best) if report is not None}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -83,6 +90,7 @@ class Study:
         self._improvements: list[Improvement] = []
         self._num_started = 0
         self._num_lost = 0
+        self._checkpoints = CheckpointFolder(folder / "checkpoints")
         self._journal = Journal(folder / "journal.jsonl")
         self.is_resumed = bool(self._journal.past)
         self._replay()
@@ -129,14 +137,15 @@ class Study:
         if suggestion is None:
             return None
         nominal_seconds = self._nominal_seconds(suggestion)
-        limit_seconds = self._reserve(suggestion, nominal_seconds, now)
+        duration = self._cost_model.predict(suggestion.candidate.family, nominal_seconds)
+        limit_seconds = self._reserve(duration, now)
         if limit_seconds is None:
             return None
         segment = self._segment(suggestion, limit_seconds, now + self._start_seconds() + limit_seconds)
         self._num_started += 1
-        self._policy.accept(suggestion)
+        self._accept(suggestion, duration.expected_seconds)
         self._running[segment.trial_id] = _Running(segment=segment, nominal_seconds=nominal_seconds, started_at=now)
-        self._journal.append(Event(kind="start", at=now, data=_start_data(suggestion, limit_seconds)))
+        self._journal.append(Event(kind="start", at=now, data=_start_data(suggestion, duration, limit_seconds)))
         return segment
 
     def report(self, report: TrialReport) -> Decision:
@@ -157,9 +166,6 @@ class Study:
         self._num_lost += 1
         self._apply_loss(trial_id)
         self._book(trial_id, now - running.started_at, now)
-        if self._books[trial_id].num_losses >= MAX_LOSSES:
-            self._journal.append(Event(kind="give_up", at=now, data={"trial_id": trial_id}))
-            self._policy.give_up(trial_id)
 
     def finish(self) -> StudyResult:
         """Releases the workers, settles the bill and gives what was found. Nothing may be running."""
@@ -180,6 +186,10 @@ class Study:
             seconds=self._ledger.seconds_on(ACCOUNT),
         )
 
+    def _accept(self, suggestion: Suggestion, expected_seconds: float) -> None:
+        self._policy.accept(suggestion)
+        self._books.setdefault(suggestion.trial_id, _TrialBook()).expected_seconds += expected_seconds
+
     def _has_done_its_least(self) -> bool:
         """Whether each family was tried, and some trial trained to the top rung, before the budget ended it."""
         tried = {trial.candidate.family for trial in self._policy.trials if trial.losses}
@@ -189,9 +199,8 @@ class Study:
         limit = self.plan.budget.max_trials
         return now < self._no_new_trials_after and (limit is None or len(self._policy.trials) < limit)
 
-    def _reserve(self, suggestion: Suggestion, nominal_seconds: float, now: float) -> float | None:
+    def _reserve(self, duration: Duration, now: float) -> float | None:
         """The seconds that the segment may take, all paid for; None where they would be too few to be of use."""
-        duration = self._cost_model.predict(suggestion.candidate.family, nominal_seconds)
         around_seconds = self._start_seconds() + RELEASE_SECONDS
         room = self._lease.latest_end() - now - around_seconds
         limit_seconds = min(duration.worst_case_seconds, room)
@@ -241,25 +250,38 @@ class Study:
         book = self._books.setdefault(report.trial_id, _TrialBook())
         book.curve += [replace(point, seconds=point.seconds + book.seconds) for point in report.curve]
         book.seconds += report.seconds
-        book.checkpoint = report.checkpoint
+        self._keep_checkpoints(book, report)
         if decision.action is not Action.STOP:
             self._note_improvement(report, usd, seconds)
         return decision
+
+    def _keep_checkpoints(self, book: _TrialBook, report: TrialReport) -> None:
+        """Only the latest, to go on from, and the best, to ship."""
+        before = book.checkpoints
+        book.latest = report
+        if book.best is None or report.loss < book.best.loss:
+            book.best = report
+        for name in before - book.checkpoints:
+            self._checkpoints.delete(name)
 
     def _observe_cost(self, running: _Running, report: TrialReport) -> None:
         segment = running.segment
         asked, trained = segment.stop_units - segment.start_units, report.units - segment.start_units
         if asked > 0:
+            training_seconds = running.nominal_seconds - SEGMENT_OVERHEAD_SECONDS
             self._cost_model.observe(
                 segment.family,
-                nominal_seconds=running.nominal_seconds * trained / asked,
+                nominal_seconds=SEGMENT_OVERHEAD_SECONDS + training_seconds * trained / asked,
                 actual_seconds=report.seconds,
             )
 
     def _apply_loss(self, trial_id: str) -> None:
         running = self._running.pop(trial_id)
-        self._books.setdefault(trial_id, _TrialBook()).num_losses += 1
+        book = self._books.setdefault(trial_id, _TrialBook())
+        book.num_losses += 1
         self._policy.lose(trial_id, units=running.segment.start_units)
+        if book.num_losses >= MAX_LOSSES:
+            self._policy.give_up(trial_id)
 
     def _note_improvement(self, report: TrialReport, usd: float, seconds: float) -> None:
         value = report.curve[-1].value
@@ -274,13 +296,14 @@ class Study:
             configuration=trial.candidate.configuration,
             origin=trial.candidate.origin,
             state=trial.state,
-            units=trial.units,
+            units=book.best.units if book.best else 0,
             rung=trial.rung,
-            value=book.curve[-1].value if book.curve and trial.state is not TrialState.FAILED else None,
+            value=book.best.curve[-1].value if book.best and trial.state is not TrialState.FAILED else None,
             seconds=book.seconds,
             usd=self._ledger.shares_of(ACCOUNT).get(trial.trial_id, 0.0),
+            forecast_usd=book.expected_seconds * self.plan.budget.usd_per_second / self.plan.budget.num_slots,
             curve=tuple(book.curve),
-            checkpoint=book.checkpoint,
+            checkpoint=book.best.checkpoint if book.best else None,
             seed=self._trial_seed(trial.trial_id),
         )
 
@@ -298,14 +321,12 @@ class Study:
                 case "interrupted":
                     running = self._running.pop(str(event.data["trial_id"]))
                     self._policy.lose(running.segment.trial_id, units=running.segment.start_units)
-                case "give_up":
-                    self._policy.give_up(str(event.data["trial_id"]))
                 case "begin" | "end":
                     continue
 
     def _replay_start(self, event: Event) -> None:
         suggestion = _suggestion_from(event.data)
-        self._policy.accept(suggestion)
+        self._accept(suggestion, float(event.data["expected_seconds"]))
         self._running[suggestion.trial_id] = _Running(
             segment=self._segment(suggestion, float(event.data["limit_seconds"]), event.at),
             nominal_seconds=self._nominal_seconds(suggestion),
@@ -323,12 +344,12 @@ class Study:
             self._policy.lose(trial_id, units=running.segment.start_units)
 
 
-def _start_data(suggestion: Suggestion, limit_seconds: float) -> dict[str, Any]:
-    return {**asdict(suggestion), "limit_seconds": limit_seconds}
+def _start_data(suggestion: Suggestion, duration: Duration, limit_seconds: float) -> dict[str, Any]:
+    return {**asdict(suggestion), "limit_seconds": limit_seconds, "expected_seconds": duration.expected_seconds}
 
 
 def _suggestion_from(data: Mapping[str, Any]) -> Suggestion:
-    fields = {key: value for key, value in data.items() if key != "limit_seconds"}
+    fields = {key: value for key, value in data.items() if key not in ("limit_seconds", "expected_seconds")}
     return Suggestion(**{**fields, "candidate": Candidate(**fields["candidate"])})
 
 

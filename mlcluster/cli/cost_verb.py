@@ -1,0 +1,92 @@
+"""`cost`: forecast against actual, by stage and by trial."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlcluster.cli.options import json_option, load_project, print_json, project_options
+from mlcluster.cli.project import Project
+from mlcluster.cli.stages import read_study
+from mlcluster.cost import read_ledger
+
+
+@click.command()
+@project_options
+@json_option
+def cost(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Show what the newest run was forecast to cost, and what it has cost."""
+    found = run_cost(load_project(config, overrides))
+    if as_json:
+        print_json(found)
+        return
+    click.echo(f"run {found['run']}, cap ${found['cap_usd']:g}")
+    click.echo(f"{'stage':<8} {'forecast':>10} {'actual':>10} {'lost':>9} {'seconds':>8}")
+    for stage in found["stages"]:
+        forecast = "-" if stage["forecast_usd"] is None else f"{stage['forecast_usd']:.4f}$"
+        lost, seconds = f"{stage['lost_usd']:.4f}$", f"{stage['seconds']:.1f}"
+        click.echo(f"{stage['stage']:<8} {forecast:>10} {stage['usd']:>9.4f}$ {lost:>9} {seconds:>8}")
+    click.echo(f"{'total':<8} {found['forecast_usd']:>9.4f}$ {found['spent_usd']:>9.4f}$ {found['lost_usd']:>8.4f}$")
+    if found["trials"]:
+        click.echo(f"\n{'trial':<7} {'family':<9} {'forecast':>10} {'actual':>10} {'seconds':>8} {'units':>6}  score")
+    for trial in found["trials"]:
+        score = "-" if trial["value"] is None else f"{trial['value']:.4f}"
+        click.echo(
+            f"{trial['id']:<7} {trial['family']:<9} {trial['forecast_usd']:>9.6f}$ {trial['usd']:>9.6f}$ "
+            f"{trial['seconds']:>8.2f} {trial['units']:>6}  {score}"
+        )
+    if found["trials"]:
+        click.echo(f"{'idle':<28} {found['idle_usd']:>9.6f}$   workers between trials, starting and ending")
+
+
+def run_cost(project: Project) -> dict[str, Any]:
+    """Plain JSON; the stages sum up to `spent_usd`, the trials and `idle_usd` to the search."""
+    run = project.workspace.latest_run()
+    state = run.state()
+    forecast: dict[str, float] = state.get("forecast", {})
+    accounts: dict[str, dict[str, float]] = {}
+    cap_usd = project.spec.tune.budget.usd
+    shares: dict[str, float] = {}
+    for entry in read_ledger(run.ledger_path()):
+        if entry.operation == "open":
+            cap_usd = float(entry.details["cap_usd"])
+        elif entry.operation == "share":
+            shares[entry.details["who"]] = shares.get(entry.details["who"], 0.0) + entry.usd
+        elif entry.operation in ("settle", "lose"):
+            account = accounts.setdefault(entry.account, {"usd": 0.0, "lost_usd": 0.0, "seconds": 0.0})
+            account["usd"] += entry.usd
+            account["lost_usd"] += entry.usd if entry.operation == "lose" else 0.0
+            account["seconds"] += float(entry.details.get("seconds", 0.0))
+    names = [*forecast, *(name for name in accounts if name not in forecast)]
+    nothing = {"usd": 0.0, "lost_usd": 0.0, "seconds": 0.0}
+    stages = [{"stage": name, "forecast_usd": forecast.get(name), **accounts.get(name, nothing)} for name in names]
+    trials = _trials(run) if state.get("tune") == "done" else []
+    search_usd = accounts.get("tune", nothing)["usd"]
+    return {
+        "run": run.run_id,
+        "cap_usd": cap_usd,
+        "forecast_usd": sum(forecast.values()),
+        "spent_usd": sum(account["usd"] for account in accounts.values()),
+        "lost_usd": sum(account["lost_usd"] for account in accounts.values()),
+        "idle_usd": search_usd - sum(shares.values()),
+        "stages": stages,
+        "trials": trials,
+    }
+
+
+def _trials(run: Any) -> list[dict[str, Any]]:
+    result = read_study(run)
+    return [
+        {
+            "id": trial.trial_id,
+            "family": trial.family,
+            "forecast_usd": trial.forecast_usd,
+            "usd": trial.usd,
+            "seconds": trial.seconds,
+            "units": trial.units,
+            "value": trial.value,
+        }
+        for trial in result.trials.values()
+    ]

@@ -1,0 +1,89 @@
+"""`init`: a project that runs as it is, to be edited into one's own."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib import resources
+from pathlib import Path
+
+import click
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlcluster.cli.samples import SAMPLES, Sample
+from mlcluster.errors import SpecError
+
+_JOBS = {
+    "pipeline": ("run", "the whole line: data, search, verification, registry, endpoint"),
+    "profile": ("data profile", "a profile of the data"),
+    "tune": ("tune", "the search"),
+    "verify": ("verify", "the winner against its requirements"),
+    "deploy": ("deploy", "the endpoint of the verified winner"),
+}
+
+_JOB = '''"""Job: {what}.
+
+    ray job submit --working-dir . -- python jobs/{name}.py --config mlcluster.yaml
+
+The last line of its output is one JSON object; a failed gate fails the job with exit code 3.
+"""
+
+import sys
+
+from mlcluster.cli.main import main
+
+if __name__ == "__main__":
+    main([{words}, "--json", *sys.argv[1:]])
+'''
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--sample", type=click.Choice(list(SAMPLES)), default="breast-cancer", show_default=True)
+def init(folder: Path, sample: str) -> None:
+    """Make a project in FOLDER: sample data, project file, jobs/ and cluster-configs/."""
+    project = folder.resolve().name
+    if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", project):
+        raise SpecError(f"FOLDER = {project} is no usable project name; use letters, digits, - and _.")
+    if folder.exists() and any(folder.iterdir()):
+        raise SpecError(f"FOLDER = {folder} is not empty; name a new one.")
+    (folder / "data").mkdir(parents=True)
+    chosen = SAMPLES[sample]
+    table = chosen.load()
+    pq.write_table(table, folder / "data" / chosen.file)
+    (folder / "mlcluster.yaml").write_text(_project_file(project, chosen), encoding="utf-8")
+    (folder / "request.json").write_text(json.dumps(_request(table, chosen), indent=1) + "\n", encoding="utf-8")
+    (folder / ".gitignore").write_text(".mlcluster/\nmlflow.db\nmlruns/\n", encoding="utf-8")
+    write_jobs(folder / "jobs")
+    _write_cluster_configs(folder / "cluster-configs")
+    click.echo(f"made {folder}: edit mlcluster.yaml, then `mlcluster plan` and `mlcluster run`")
+
+
+def write_jobs(folder: Path) -> None:
+    """The job scripts, one a stage."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, (verb, what) in _JOBS.items():
+        words = ", ".join(f'"{word}"' for word in verb.split())
+        (folder / f"{name}.py").write_text(_JOB.format(name=name, what=what, words=words), encoding="utf-8")
+
+
+def _write_cluster_configs(folder: Path) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for entry in (resources.files("mlcluster.cli") / "templates" / "cluster-configs").iterdir():
+        (folder / entry.name).write_text(entry.read_text(encoding="utf-8"), encoding="utf-8")
+
+
+def _project_file(project: str, sample: Sample) -> str:
+    template = (resources.files("mlcluster.cli") / "templates" / "mlcluster.yaml").read_text(encoding="utf-8")
+    return template.format(project=project, source=f"data/{sample.file}", target=sample.target, gate=sample.gate)
+
+
+def _request(table: pa.Table, sample: Sample) -> dict[str, object]:
+    """The first row as a request of the Open Inference Protocol."""
+    inputs = [
+        {"name": name, "shape": [1, 1], "datatype": "FP64", "data": [table[name][0].as_py()]}
+        for name in table.column_names
+        if name != sample.target
+    ]
+    return {"inputs": inputs}

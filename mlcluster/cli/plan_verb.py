@@ -1,0 +1,64 @@
+"""`plan`: what a run would do and cost, before anything is spent."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlcluster.cli.options import json_option, load_project, print_json, project_options
+from mlcluster.cli.project import Plan
+
+
+@click.command()
+@project_options
+@json_option
+def plan(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
+    """Say what a run would do, and forecast its dollars."""
+    project = load_project(config, overrides)
+    print_plan(project.plan(), as_json=as_json)
+    for key in project.spec.not_acted_on():
+        click.echo(f"note: {key} is accepted, and nothing acts on it yet", err=True)
+
+
+def print_plan(found: Plan, *, as_json: bool) -> None:
+    """The forecast as a table, or as one JSON object."""
+    if as_json:
+        print_json(plan_to_json(found))
+        return
+    rows = ", ".join(f"{count} {split}" for split, count in found.profile.num_split_rows.items())
+    click.echo(f"data    {found.profile.source}: {found.profile.num_rows} rows ({rows})")
+    click.echo(f"task    {found.profile.task}, by {found.metric}")
+    click.echo(f"models  {', '.join(found.study.spaces)}")
+    click.echo("")
+    click.echo(f"{'stage':<8} {'expected':>10} {'at most':>10} {'seconds':>8}")
+    for stage in found.forecast.stages:
+        click.echo(
+            f"{stage.stage:<8} {stage.expected_usd:>9.4f}$ {stage.worst_case_usd:>9.4f}$ "
+            f"{stage.expected_seconds:>8.0f}  {stage.note}".rstrip()
+        )
+    total = sum(stage.expected_seconds for stage in found.forecast.stages)
+    forecast = found.forecast
+    click.echo(f"{'total':<8} {forecast.expected_usd:>9.4f}$ {forecast.worst_case_usd:>9.4f}$ {total:>8.0f}")
+    click.echo(f"cap      {forecast.cap_usd:.4f}$, and {found.study.budget.seconds:.0f} s of search at most")
+
+
+def plan_to_json(found: Plan) -> dict[str, Any]:
+    """Plain JSON."""
+    return {
+        "task": found.profile.task,
+        "metric": found.metric,
+        "rows": found.profile.num_split_rows,
+        "models": list(found.study.spaces),
+        "rungs_seconds": list(found.study.settings.rungs_seconds),
+        "workers": found.study.budget.num_slots,
+        "forecast_usd": found.forecast.expected_usd,
+        "worst_case_usd": found.forecast.worst_case_usd,
+        "cap_usd": found.forecast.cap_usd,
+        "stages": [
+            {**asdict(stage), "expected_usd": stage.expected_usd, "worst_case_usd": stage.worst_case_usd}
+            for stage in found.forecast.stages
+        ],
+    }

@@ -1,0 +1,124 @@
+"""The plan of a run and its dollars, before anything is spent: pure, but for a look at the data's columns."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mlcluster.cost import CostModel, Forecast, PriceBook, StageForecast
+from mlcluster.data import DataProfile
+from mlcluster.errors import SpecError
+from mlcluster.spec import ProjectSpec
+from mlcluster.train import METRICS, DataSize, Encoding, default_metric
+from mlcluster.tune import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
+from mlcluster.tune.plan import SEARCH_SHARE, cheapest_first_segment_seconds
+from mlcluster.tune.study import RELEASE_SECONDS, WORKER_START_SECONDS
+
+_DATA_SECONDS, _DATA_SECONDS_PER_MILLION_ROWS = 12.0, 30.0
+_VERIFY_SECONDS, _RECORD_SECONDS, _DEPLOY_SECONDS = 12.0, 15.0, 20.0
+_WORST_CASE_FACTOR = 3.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Machine:
+    """The workers that a run may use."""
+
+    num_cpus: int
+
+
+def resolve_metric(spec: ProjectSpec, task: str) -> str:
+    """The metric that the search follows.
+
+    Raises:
+        SpecError: the metric that was asked for does not measure that task.
+    """
+    metric = spec.tune.metric or default_metric(task)  # type: ignore[arg-type]
+    if task not in METRICS[metric].tasks:
+        usable = ", ".join(name for name, definition in METRICS.items() if task in definition.tasks)
+        raise SpecError(f"tune.metric = {metric} does not measure a {task} task; use one of {usable}.")
+    return metric
+
+
+def price_book(spec: ProjectSpec) -> PriceBook:
+    """The prices of the project file."""
+    return PriceBook(cpu_usd_per_hour=spec.prices.cpu_hour, gpu_usd_per_hour=spec.prices.gpu_hour)
+
+
+def stage_forecasts(spec: ProjectSpec, machine: Machine, *, num_rows: int) -> dict[str, StageForecast]:
+    """The stages around the search, by name."""
+    usd_per_second = price_book(spec).node_usd_per_second(num_cpus=machine.num_cpus)
+    expected = {
+        "data": _DATA_SECONDS + _DATA_SECONDS_PER_MILLION_ROWS * num_rows / 1e6,
+        "verify": _VERIFY_SECONDS,
+        "record": _RECORD_SECONDS,
+        "deploy": _DEPLOY_SECONDS,
+    }
+    return {
+        stage: StageForecast(
+            stage=stage,
+            expected_seconds=seconds,
+            worst_case_seconds=_WORST_CASE_FACTOR * seconds,
+            usd_per_second=usd_per_second,
+        )
+        for stage, seconds in expected.items()
+    }
+
+
+def study_budget(spec: ProjectSpec, machine: Machine, *, free_usd: float) -> StudyBudget:
+    """What the search may use of the dollars that are left, and of its minutes."""
+    usd_per_second = price_book(spec).node_usd_per_second(num_cpus=machine.num_cpus)
+    return StudyBudget(
+        seconds=min(spec.tune.budget.minutes * 60, free_usd / usd_per_second),
+        num_slots=machine.num_cpus,
+        usd_per_second=usd_per_second,
+    )
+
+
+def guess_sizes(profile: DataProfile) -> dict[Encoding, DataSize]:
+    """Sizes of the train split's matrices, before they exist."""
+    train_rows = max(1, profile.num_split_rows.get("train", profile.num_rows))
+    features = [column for column in profile.columns if column.role == "feature"]
+    dense = sum(min(column.distinct or 32, 32) if column.kind == "category" else 2 for column in features)
+    outputs = max(1, len(profile.classes))
+    return {
+        "ordinal": DataSize(rows=train_rows, columns=max(1, len(features)), outputs=outputs),
+        "dense": DataSize(rows=train_rows, columns=max(1, dense), outputs=outputs),
+    }
+
+
+def forecast_run(spec: ProjectSpec, machine: Machine, study: StudyPlan, *, num_rows: int) -> Forecast:
+    """The whole run. The search is expected to use its share of what it may, and at worst all of it."""
+    around = stage_forecasts(spec, machine, num_rows=num_rows)
+    search = StageForecast(
+        stage="tune",
+        expected_seconds=study.budget.seconds * (1 + SEARCH_SHARE) / 2,
+        worst_case_seconds=study.budget.seconds,
+        usd_per_second=study.budget.usd_per_second,
+        note=f"{study.budget.num_slots} workers, rungs at "
+        + ", ".join(f"{seconds:.1f}" for seconds in study.settings.rungs_seconds)
+        + " s",
+    )
+    stages = (around["data"], search, around["verify"], around["record"], around["deploy"])
+    return Forecast(stages=stages, cap_usd=spec.tune.budget.usd)
+
+
+def plan_search(
+    spec: ProjectSpec, sizes: dict[Encoding, DataSize], budget: StudyBudget, *, task: str, seed: int
+) -> StudyPlan:
+    """The study of a run.
+
+    Raises:
+        SpecError: the budget cannot hold one trial, or the metric does not fit the task.
+    """
+    study = plan_study(
+        f"{spec.project}-{spec.fingerprint}",
+        list(spec.models),
+        sizes,
+        metric=resolve_metric(spec, task),
+        seed=seed,
+        budget=budget,
+    )
+    first = CostModel().predict("any", cheapest_first_segment_seconds(study))
+    check_room_for_one_trial(
+        study, worst_case_seconds=WORKER_START_SECONDS + RELEASE_SECONDS + first.worst_case_seconds
+    )
+    return study

@@ -1,0 +1,100 @@
+"""`run`, `tune`, `verify`, `deploy`: the verbs that spend. Each does what is missing before it, and stops behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mlcluster.cli.options import json_option, load_project, port_option, print_json, project_options, run_options
+from mlcluster.cli.plan_verb import print_plan
+from mlcluster.cli.project import DEFAULT_PORT, Project, RunOptions
+from mlcluster.errors import GateFailed
+
+BUDGET_SPENT = 4
+
+
+@click.command()
+@project_options
+@run_options
+@port_option
+@json_option
+def run(**given: Any) -> int:
+    """Data, search, verification, registry and endpoint: the whole line."""
+    return _spend(Project.run, given)
+
+
+@click.command()
+@project_options
+@run_options
+@json_option
+def tune(**given: Any) -> int:
+    """Search for the best configuration that the money can buy."""
+    return _spend(Project.tune, given)
+
+
+@click.command()
+@project_options
+@run_options
+@json_option
+def verify(**given: Any) -> int:
+    """Hold the winner against the requirements, and register it with the evidence."""
+    return _spend(Project.verify, given)
+
+
+@click.command()
+@project_options
+@run_options
+@port_option
+@json_option
+def deploy(**given: Any) -> int:
+    """Serve the verified winner over HTTP."""
+    return _spend(Project.deploy, given)
+
+
+def _spend(verb: Callable[[Project], dict[str, Any]], given: dict[str, Any]) -> int:
+    options = RunOptions(seed=given["seed"], port=given.get("port", DEFAULT_PORT), fresh=given["fresh"])
+    config: Path = given["config"]
+    project = load_project(config, given["overrides"], options=options)
+    if given["dry_run"]:
+        print_plan(project.plan(), as_json=given["as_json"])
+        return 0
+    try:
+        summary = verb(project)
+    except GateFailed as error:
+        failed: dict[str, Any] | None = getattr(error, "summary", None)
+        if failed is not None:
+            _print(failed, as_json=given["as_json"])
+        raise
+    _print(summary, as_json=given["as_json"])
+    if summary["budget_spent"]:
+        click.echo(
+            "mlcluster: tune.budget was spent before each family was tried and one trial trained in full; "
+            "the result can be used, and a larger budget may find a better one.",
+            err=True,
+        )
+        return BUDGET_SPENT
+    return 0
+
+
+def _print(summary: dict[str, Any], *, as_json: bool) -> None:
+    if as_json:
+        print_json(summary)
+        return
+    metric = summary["metric"]
+    scores = ", ".join(
+        f"{split} {summary[split][metric]:.4f}" for split in ("validation", "test") if metric in summary[split]
+    )
+    baseline = summary["baseline"]["validation"][metric]
+    click.echo(f"model     {summary['family']} (trial {summary['trial']} of {summary['trials']})")
+    click.echo(f"{metric:<9} {scores} (constant baseline {baseline:.4f})")
+    click.echo(
+        f"dollars   {summary['spent_usd']:.4f} spent of {summary['cap_usd']:g} "
+        f"(forecast {summary['forecast_usd']:.4f}), {summary['seconds']:.0f} s"
+    )
+    if summary["model_version"] is not None:
+        click.echo(f"version   {summary['project']} {summary['model_version']} (MLflow run {summary['run_id']})")
+    if summary["endpoint"] is not None:
+        click.echo(f"endpoint  {summary['endpoint']}  (docs at {summary['endpoint']}/docs, end it: mlcluster down)")

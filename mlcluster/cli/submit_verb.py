@@ -1,0 +1,36 @@
+"""`submit STAGE`: thin over `ray job submit`; it prints the command that it runs."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+
+from mlcluster.cli.options import project_options
+from mlcluster.errors import SpecError
+
+STAGES = ("pipeline", "profile", "tune", "verify", "deploy")
+
+
+@click.command()
+@click.argument("stage", type=click.Choice(STAGES))
+@project_options
+@click.option("--address", metavar="URL", help="Of the cluster's dashboard; else RAY_API_SERVER_ADDRESS counts.")
+@click.option("--dry-run", is_flag=True, help="Print the command; submit nothing.")
+def submit(stage: str, config: Path, overrides: tuple[str, ...], address: str | None, dry_run: bool) -> int:
+    """Run STAGE as a job on a Ray cluster, from a copy of this folder."""
+    script = Path("jobs") / f"{stage}.py"
+    if not script.exists():
+        raise SpecError(f"{script} = no file here; run this in a project's folder, or make one with `mlcluster init`.")
+    job = ["python", str(script), "--config", str(config), *(f"--set={override}" for override in overrides)]
+    command = ["ray", "job", "submit", *(["--address", address] if address else []), "--working-dir", "."]
+    click.echo(shlex.join([*command, "--", *job]), err=True)
+    if dry_run:
+        return 0
+    ray = Path(sys.executable).with_name("ray")
+    # Ray hands a job's words to a shell, joined by blanks: they are quoted for it here.
+    done = subprocess.run([str(ray), *command[1:], "--", *map(shlex.quote, job)], check=False)  # noqa: S603
+    return done.returncode

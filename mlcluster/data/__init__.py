@@ -1,0 +1,40 @@
+"""What exactly is learned from?
+
+In: the `data:` section of a project file. Out: a `DatasetSnapshot`, with schema, splits, fitted transforms and a
+content hash, or one error that names the key. Not here: Ray, which runs the same functions from `ray_engine.py`.
+"""
+
+from mlcluster.data.conform import RowError, columns_to_table, conform
+from mlcluster.data.engine import Engine, LocalEngine
+from mlcluster.data.findings import Finding
+from mlcluster.data.prepare import prepare
+from mlcluster.data.profile import ColumnProfile, DataProfile, profile
+from mlcluster.data.schema import ColumnKind, FeatureColumn, Label, TableSchema, TargetColumn, TaskKind
+from mlcluster.data.snapshot import DatasetSnapshot
+from mlcluster.data.target import encode_target, infer_task
+from mlcluster.data.transform import ENCODINGS, Encoding, Transform
+
+__all__ = [
+    "ENCODINGS",
+    "ColumnKind",
+    "ColumnProfile",
+    "DataProfile",
+    "DatasetSnapshot",
+    "Encoding",
+    "Engine",
+    "FeatureColumn",
+    "Finding",
+    "Label",
+    "LocalEngine",
+    "RowError",
+    "TableSchema",
+    "TargetColumn",
+    "TaskKind",
+    "Transform",
+    "columns_to_table",
+    "conform",
+    "encode_target",
+    "infer_task",
+    "prepare",
+    "profile",
+]

@@ -1,0 +1,43 @@
+"""Something that a person should know about the data before trusting a model of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+FindingKind = Literal[
+    "all_missing",
+    "bad_rows",
+    "class_imbalance",
+    "class_without_train_rows",
+    "constant",
+    "duplicate_rows",
+    "entity_overlap",
+    "id_like",
+    "leak",
+    "many_missing",
+    "sentinel",
+    "split_overlap",
+    "target_missing",
+    "unsupported",
+]
+Severity = Literal["info", "warning"]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Finding:
+    """One thing found; `message` names the column, the number that gave rise to it, and what to do."""
+
+    kind: FindingKind
+    message: str
+    column: str | None = None
+    severity: Severity = "warning"
+    value: float | None = None
+    """The number behind it: a share, a count, an AUC."""
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Finding:
+        return cls(**value)

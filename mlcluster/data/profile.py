@@ -1,0 +1,297 @@
+"""What is in the data: every column in one line, and what to know before learning from it.
+
+One narrow read to place the rows, one full read block by block. Memory does not grow with the rows, but for a hash
+and a label a row and the first 100,000 train rows, on which leaks and ids are looked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import reduce
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+
+from mlcluster.data.columns import check_roles, comparable_columns, feature_kind
+from mlcluster.data.defects import column_findings, row_findings
+from mlcluster.data.findings import Finding
+from mlcluster.data.hashing import HashVector, row_hashes
+from mlcluster.data.profile_html import render_html
+from mlcluster.data.profile_text import render_text
+from mlcluster.data.schema import FeatureColumn, TableSchema
+from mlcluster.data.source import Source, read_block, read_source
+from mlcluster.data.split import SPLITS, TRAIN, time_values
+from mlcluster.data.statistics import (
+    CategoryPartial,
+    ColumnPartial,
+    NumberPartial,
+    category_partial,
+    merge,
+    number_partial,
+)
+from mlcluster.data.survey import RowPlan, SurveyTask, plan_rows, survey_block
+from mlcluster.data.target import missing_mask
+from mlcluster.spec import DataSpec
+
+Role = Literal["feature", "target", "key", "time", "split", "excluded"]
+ProfileKind = Literal["number", "category", "boolean", "time", "other"]
+
+_SAMPLE_ROWS = 100_000
+_NUM_BINS = 24
+_NUM_TOP_LEVELS = 8
+_MAX_SUGGESTED_LEVELS = 20
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Bar:
+    """One bar of a histogram or of the most frequent levels."""
+
+    label: str
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ColumnProfile:
+    """One column over all rows. The numbers are None for a column that is no number or time; times are ISO text."""
+
+    name: str
+    role: Role
+    kind: ProfileKind
+    arrow_type: str
+    missing_share: float
+    distinct: int | None
+    is_distinct_exact: bool
+    minimum: float | str | None = None
+    median: float | str | None = None
+    maximum: float | str | None = None
+    mean: float | None = None
+    deviation: float | None = None
+    bars: tuple[Bar, ...] = ()
+    """A histogram from left to right, or the most frequent levels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataProfile:
+    """The whole table, ready to be read, printed or shown."""
+
+    source: str
+    num_rows: int
+    num_bytes: int
+    task: str
+    classes: tuple[str, ...]
+    num_split_rows: dict[str, int]
+    columns: tuple[ColumnProfile, ...]
+    findings: tuple[Finding, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON, with a suggested `expect` block."""
+        return {**asdict(self), "suggested_expect": self.suggested_expect()}
+
+    def summary(self) -> str:
+        """A table for a terminal, and the findings."""
+        return render_text(self.to_json())
+
+    def to_html(self) -> str:
+        """One page that needs no other file."""
+        return render_html(self.to_json())
+
+    def suggested_expect(self) -> dict[str, Any]:
+        """What holds for every row of today, in the form that `data.expect` takes; a start to be edited."""
+        suggested: dict[str, Any] = {}
+        for column in self.columns:
+            if column.role != "feature" or column.distinct in (None, 0):
+                continue
+            words = []
+            if column.kind == "number" and isinstance(column.minimum, float) and isinstance(column.maximum, float):
+                words.append(f"{column.minimum:g}..{column.maximum:g}")
+            if not column.missing_share:
+                words.append("not_null")
+            levels = [bar.label for bar in column.bars]
+            if column.kind == "category" and column.distinct == len(levels) <= _MAX_SUGGESTED_LEVELS:
+                suggested[column.name] = sorted(levels)
+            elif words:
+                suggested[column.name] = ", ".join(words)
+        return suggested
+
+
+def profile(spec: DataSpec, *, base: Path) -> DataProfile:
+    """The profile of the data that `spec` names; a broken expectation is a finding here, and no error.
+
+    Raises:
+        DataError: the data cannot be read, a column is absent, or the target cannot be learned.
+    """
+    source = read_source(spec.source, base=base)
+    check_roles(spec, source)
+    lenient = spec.model_copy(update={"bad_rows": "warn"})
+    surveys = [survey_block(SurveyTask(block=block, schema=source.schema, spec=lenient)) for block in source.blocks]
+    rows = plan_rows(lenient, source.schema, surveys, seed=0)
+    features, findings = _features(spec, source)
+    schema = TableSchema(features=tuple(features), target=rows.target)
+    reading = _read_all(spec, source, rows, schema)
+    labels = np.concatenate(rows.labels)
+    findings += [*rows.findings, *row_findings(reading.hashes)]
+    findings += column_findings(reading.sample, schema) if reading.sample.num_rows else []
+    return DataProfile(
+        source=spec.source,
+        num_rows=len(labels),
+        num_bytes=sum(file.size_bytes for file in source.files),
+        task=rows.target.task,
+        classes=tuple(map(str, rows.target.classes)),
+        num_split_rows={split: int((labels == label).sum()) for label, split in enumerate(SPLITS)},
+        columns=tuple(_column_profile(field, spec, reading.partials[field.name]) for field in source.schema),
+        findings=tuple(sorted(findings, key=lambda finding: finding.severity == "info")),
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Reading:
+    partials: dict[str, ColumnPartial]
+    hashes: dict[str, list[HashVector]]
+    sample: pa.Table
+
+
+def _read_all(spec: DataSpec, source: Source, rows: RowPlan, schema: TableSchema) -> _Reading:
+    partials: dict[str, list[ColumnPartial]] = {name: [] for name in source.schema.names}
+    hashes: dict[str, list[HashVector]] = {split: [] for split in SPLITS}
+    samples: list[pa.Table] = []
+    comparable = list(comparable_columns(source.schema, spec))
+    wanted = [*schema.feature_names, schema.target.name]
+    for block, labels in zip(source.blocks, rows.labels, strict=True):
+        table = read_block(block, source.schema)
+        for field in source.schema:
+            partials[field.name].append(_partial(table.column(field.name), field))
+        block_hashes = row_hashes(table, comparable)
+        for label, split in enumerate(SPLITS):
+            hashes[split].append(block_hashes[labels == label])
+        taken = sum(sample.num_rows for sample in samples)
+        samples.append(table.select(wanted).filter(pa.array(labels == TRAIN)).slice(0, _SAMPLE_ROWS - taken))
+    return _Reading(
+        partials={name: reduce(merge, parts) for name, parts in partials.items()},
+        hashes=hashes,
+        sample=pa.concat_tables(samples),
+    )
+
+
+def _features(spec: DataSpec, source: Source) -> tuple[list[FeatureColumn], list[Finding]]:
+    features, findings = [], []
+    for field in source.schema:
+        if field.name in spec.non_features:
+            continue
+        kind = feature_kind(field)
+        if kind is None:
+            problem = (
+                "holds nothing" if pa.types.is_null(field.type) else f"has type {field.type}, which no model takes"
+            )
+            message = f"{field.name} {problem}; put it under data.exclude, or under data.time if it is the event time."
+            findings.append(Finding(kind="unsupported", column=field.name, message=message))
+        else:
+            features.append(FeatureColumn(name=field.name, kind=kind, arrow_type=str(field.type), has_missing=False))
+    return features, findings
+
+
+def _kind(field: pa.Field) -> ProfileKind:
+    if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
+        return "time"
+    return feature_kind(field) or "other"
+
+
+def _partial(column: pa.ChunkedArray, field: pa.Field) -> ColumnPartial:
+    kind = _kind(field)
+    if kind == "category":
+        return category_partial(column, np.zeros(len(column)))
+    if kind == "time":
+        return number_partial(pa.chunked_array([time_values(column, field.name)]))
+    if kind == "other":
+        return number_partial(pa.chunked_array([np.where(missing_mask(column), np.nan, 0.0)]))
+    return number_partial(column)
+
+
+def _role(name: str, spec: DataSpec) -> Role:
+    roles: Sequence[tuple[Role, str | None]] = (
+        ("target", spec.target),
+        ("key", spec.key),
+        ("time", spec.time),
+        ("split", spec.split.column),
+    )
+    for role, column in roles:
+        if name == column:
+            return role
+    return "excluded" if name in spec.exclude else "feature"
+
+
+def _column_profile(field: pa.Field, spec: DataSpec, partial: ColumnPartial) -> ColumnProfile:
+    kind = _kind(field)
+    role = _role(field.name, spec)
+    if isinstance(partial, CategoryPartial):
+        total = partial.count + partial.missing.count
+        top = sorted(partial.levels.items(), key=lambda item: (-item[1].count, str(item[0])))
+        shown = _MAX_SUGGESTED_LEVELS if len(top) <= _MAX_SUGGESTED_LEVELS else _NUM_TOP_LEVELS
+        return ColumnProfile(
+            name=field.name,
+            role=role,
+            kind=kind,
+            arrow_type=str(field.type),
+            missing_share=partial.missing.count / max(total, 1),
+            distinct=len(partial.levels),
+            is_distinct_exact=True,
+            bars=tuple(Bar(label=str(level), count=value.count) for level, value in top[:shown]),
+        )
+    missing_share = partial.missing / max(partial.count + partial.missing, 1)
+    has_values = kind != "other" and partial.count > 0
+    low, middle, high = (
+        _shown(value, kind) if has_values else None
+        for value in (partial.minimum, partial.quantile(0.5), partial.maximum)
+    )
+    deviation = (partial.squared_deviations / max(partial.count, 1)) ** 0.5
+    return ColumnProfile(
+        name=field.name,
+        role=role,
+        kind=kind,
+        arrow_type=str(field.type),
+        missing_share=missing_share,
+        distinct=None if kind == "other" else len(partial.values),
+        is_distinct_exact=partial.is_exact,
+        minimum=low,
+        median=middle,
+        maximum=high,
+        mean=_finite(partial.mean) if has_values and kind != "time" else None,
+        deviation=_finite(deviation) if has_values and kind != "time" else None,
+        bars=_histogram(partial, kind) if has_values else (),
+    )
+
+
+def _histogram(partial: NumberPartial, kind: ProfileKind) -> tuple[Bar, ...]:
+    """Bars of equal width from the 0.5 % to the 99.5 % quantile, or one a value when there are few."""
+    if partial.is_exact and len(partial.values) <= _NUM_BINS:
+        values = zip(partial.values.tolist(), partial.weights.tolist(), strict=True)
+        return tuple(Bar(label=str(_label(value, kind)), count=int(weight)) for value, weight in values)
+    low, high = partial.quantile(0.005), partial.quantile(0.995)
+    if not np.isfinite(high - low) or low == high:
+        low, high = max(partial.minimum, -1e300), min(partial.maximum, 1e300)
+    clipped = np.clip(partial.values, low, high)
+    counts, edges = np.histogram(clipped, bins=_NUM_BINS, range=(low, high), weights=partial.weights)
+    return tuple(
+        Bar(label=f"{_label(start, kind)} – {_label(stop, kind)}", count=round(count))  # noqa: RUF001  # a range
+        for start, stop, count in zip(edges[:-1].tolist(), edges[1:].tolist(), counts.tolist(), strict=True)
+    )
+
+
+def _label(value: float, kind: ProfileKind) -> str:
+    if kind == "boolean":
+        return "true" if value else "false"
+    shown = _shown(value, kind)
+    return f"{shown:.4g}" if isinstance(shown, float) else str(shown)
+
+
+def _shown(value: float, kind: ProfileKind) -> float | str | None:
+    if kind == "time":
+        text = str(np.datetime64(int(value), "us")).replace("T", " ")
+        return text.split(".", maxsplit=1)[0]
+    return _finite(value)
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None

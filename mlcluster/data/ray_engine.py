@@ -1,0 +1,81 @@
+"""The per-block work of `data/` as a Ray Data pipeline: one row a block, read inside the task that works on it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import ray
+import ray.data
+from ray import cloudpickle
+
+from mlcluster.errors import ClusterError, MlclusterError
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+class RayDataEngine:
+    """Runs blocks on the Ray session that is already there; never starts one. See `data.engine.Engine`.
+
+    What a task writes goes to a folder that every node must share.
+    """
+
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+        """See `Engine.run`.
+
+        Raises:
+            ClusterError: no Ray session is there, or Ray lost the work.
+        """
+        if not ray.is_initialized():
+            raise ClusterError("ray = no session; start one with ray.init() before the data is prepared.")
+        if not tasks:
+            return []
+        # As bytes: Ray Data would otherwise look into the tasks and guess an Arrow type for their fields.
+        items = [{"index": index, "task": cloudpickle.dumps(task)} for index, task in enumerate(tasks)]
+        with _quiet():
+            try:
+                dataset = ray.data.from_items(items, override_num_blocks=len(items))
+                rows = dataset.map(_Work(function)).take_all()
+            except ray.exceptions.RayError as error:
+                reason = str(error).strip().split("\n")[-1][:200]
+                raise ClusterError(
+                    f"ray = data pipeline failed ({reason}); look into Ray's logs and run again."
+                ) from error
+        results = [cloudpickle.loads(row["result"]) for row in sorted(rows, key=lambda row: row["index"])]
+        for result in results:
+            if isinstance(result, MlclusterError):
+                raise result
+        return results
+
+
+class _Work:
+    """An error that is the user's to act on comes back as a value: Ray would wrap it, and try again."""
+
+    def __init__(self, function: Callable[[Any], Any]) -> None:
+        self._function = function
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            result = self._function(cloudpickle.loads(row["task"]))
+        except MlclusterError as error:
+            result = error
+        return {"index": row["index"], "result": cloudpickle.dumps(result)}
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No progress bars and no execution plans on the terminal, which belongs to our own progress line."""
+    context = ray.data.DataContext.get_current()
+    logger = logging.getLogger("ray.data")
+    before = (context.enable_progress_bars, context.print_on_execution_start, logger.level)
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        context.enable_progress_bars, context.print_on_execution_start = before[:2]
+        logger.setLevel(before[2])

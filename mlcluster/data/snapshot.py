@@ -1,0 +1,155 @@
+"""The data that a study learns from, frozen in a folder and named by its content.
+
+manifest.json       files with sizes and hashes, schema, split rule, counts, findings, the digest
+transforms.json     the fitted transforms
+quarantine.parquet  rows that broke an expectation, with the reason
+train/ validation/ test/
+    part-00000.parquet   raw columns, one file a source block
+    ordinal-00000.npy    the encoded matrix of the same rows, and the target as numbers
+    dense-00000.npy
+    target-00000.npy
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlcluster.data.findings import Finding
+from mlcluster.data.schema import TableSchema
+from mlcluster.data.split import SPLITS
+from mlcluster.data.transform import Encoding, Transform
+from mlcluster.errors import DataError
+
+FORMAT_VERSION = 1
+_MANIFEST = "manifest.json"
+_TRANSFORMS = "transforms.json"
+_QUARANTINE = "quarantine.parquet"
+
+Matrices = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | npt.NDArray[np.float64]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DatasetSnapshot:
+    """What exactly is learned from. `manifest["identity"]` is what the digest is of."""
+
+    name: str
+    digest: str
+    """SHA-256 (hex) of the content: equal for equal files, roles, split and transforms, wherever it was made."""
+    folder: Path
+    schema: TableSchema
+    transforms: Mapping[str, Transform]
+    """By encoding: `ordinal` and `dense`."""
+    num_rows: Mapping[str, int]
+    findings: tuple[Finding, ...]
+    quarantined: int
+    manifest: Mapping[str, Any]
+
+    def table(self, split: str, *, max_rows: int | None = None) -> pa.Table:
+        """The raw rows of a split, or its first `max_rows`: features, target and sensitive columns.
+
+        Raises:
+            DataError: the split is unknown, or its files are damaged.
+        """
+        paths = self._parts(split, "part", "parquet")
+        try:
+            tables: list[pa.Table] = []
+            for path in paths:
+                if max_rows is None or sum(table.num_rows for table in tables) < max_rows:
+                    tables.append(pq.read_table(path, partitioning=None))
+            return pa.concat_tables(tables).slice(0, max_rows)
+        except (OSError, pa.ArrowException) as error:
+            raise self._damaged(split, error) from error
+
+    def matrices(self, split: str, encoding: Encoding) -> Matrices:
+        """X float32 (n, d), and y (n,): class indices int64, or values float64. Rows as in `table`.
+
+        Raises:
+            DataError: the split is unknown, or its files are damaged.
+        """
+        if encoding not in self.transforms:
+            raise DataError(f"encoding = {encoding} is unknown; use one of {', '.join(self.transforms)}.")
+        try:
+            features = [np.load(path, allow_pickle=False) for path in self._parts(split, encoding, "npy")]
+            targets = [np.load(path, allow_pickle=False) for path in self._parts(split, "target", "npy")]
+        except (OSError, ValueError) as error:
+            raise self._damaged(split, error) from error
+        return np.ascontiguousarray(np.concatenate(features)), np.concatenate(targets)
+
+    def quarantine(self) -> pa.Table:
+        """The rows that broke an expectation, as they stood in the source, with a column `reason`."""
+        return pq.read_table(self.folder / _QUARANTINE)
+
+    def save(self) -> Path:
+        """Write manifest and transforms beside the data; returns the manifest's path."""
+        transforms = {name: transform.to_json() for name, transform in self.transforms.items()}
+        _write_json(self.folder / _TRANSFORMS, transforms)
+        _write_json(self.folder / _MANIFEST, self.manifest)
+        return self.folder / _MANIFEST
+
+    @classmethod
+    def load(cls, folder: Path) -> DatasetSnapshot:
+        """The snapshot that lies in `folder`.
+
+        Raises:
+            DataError: there is none, it is of another version, or it was altered.
+        """
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+            written = json.loads((folder / _TRANSFORMS).read_text(encoding="utf-8"))
+            if manifest["format_version"] != FORMAT_VERSION:
+                raise DataError(f"snapshot = {folder} has another format; prepare the data again.")
+            snapshot = snapshot_from(manifest, written, folder)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(f"snapshot = {folder} cannot be read ({reason}); prepare the data again.") from error
+        digests = {name: transform.digest for name, transform in snapshot.transforms.items()}
+        if identity_digest(manifest["identity"]) != snapshot.digest or manifest["identity"]["transforms"] != digests:
+            raise DataError(f"snapshot = {folder} was altered after it was made; prepare the data again.")
+        for name, size in manifest["parts"].items():
+            path = folder / name
+            if not path.is_file() or path.stat().st_size != size:
+                raise DataError(f"snapshot = {path} is missing or cut short; prepare the data again.")
+        return snapshot
+
+    def _parts(self, split: str, stem: str, suffix: str) -> list[Path]:
+        if split not in SPLITS:
+            raise DataError(f"split = {split} is unknown; use one of {', '.join(SPLITS)}.")
+        return sorted((self.folder / split).glob(f"{stem}-*.{suffix}"))
+
+    def _damaged(self, split: str, error: Exception) -> DataError:
+        return DataError(f"snapshot = {self.folder / split} is damaged ({error}); prepare the data again.")
+
+
+def snapshot_from(manifest: Mapping[str, Any], transforms: Mapping[str, Any], folder: Path) -> DatasetSnapshot:
+    """The record of a manifest and its transforms in JSON form."""
+    return DatasetSnapshot(
+        name=manifest["name"],
+        digest=manifest["digest"],
+        folder=folder,
+        schema=TableSchema.from_json(manifest["identity"]["schema"]),
+        transforms={name: Transform.from_json(value) for name, value in transforms.items()},
+        num_rows=manifest["num_rows"],
+        findings=tuple(Finding.from_json(finding) for finding in manifest["findings"]),
+        quarantined=manifest["quarantined"],
+        manifest=manifest,
+    )
+
+
+def identity_digest(identity: Mapping[str, Any]) -> str:
+    """SHA-256 (hex) of the canonical JSON of what makes a snapshot what it is."""
+    text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _write_json(path: Path, value: Any) -> None:
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

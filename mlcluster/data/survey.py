@@ -1,0 +1,271 @@
+"""The first, narrow read: only the columns that decide which rows there are and which split each belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from mlcluster.data.expect import Violation, repeated_rows, violations
+from mlcluster.data.findings import Finding
+from mlcluster.data.hashing import HashVector, mix, value_hashes
+from mlcluster.data.schema import TargetColumn
+from mlcluster.data.source import Block, read_block
+from mlcluster.data.split import (
+    DROPPED,
+    SPLITS,
+    TRAIN,
+    SplitLabels,
+    SplitRule,
+    split_by_column,
+    split_by_hash,
+    split_by_time,
+    time_values,
+)
+from mlcluster.data.target import TargetPartial, infer_task, missing_mask, target_partial
+from mlcluster.errors import DataError
+from mlcluster.spec import DataSpec, Expectation
+
+RowMask = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyTask:
+    """One block to survey."""
+
+    block: Block
+    schema: pa.Schema
+    spec: DataSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class SurveyPart:
+    """What one block of n rows says. Row numbers in `violations` count within the block."""
+
+    num_rows: int
+    target: TargetPartial
+    target_missing: RowMask
+    violations: list[Violation]
+    keys: HashVector | None = None
+    key_missing: RowMask | None = None
+    times: npt.NDArray[np.float64] | None = None
+    words: pa.ChunkedArray | None = None
+    unique: Mapping[str, tuple[HashVector, RowMask]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPlan:
+    """Which rows are used, and for what: a label for each row of each block, with the rule that gave them."""
+
+    target: TargetColumn
+    rule: SplitRule
+    labels: tuple[SplitLabels, ...]
+    bad_rows: tuple[Mapping[int, str], ...]
+    """Per block, the quarantined rows (numbers within the block) with their reasons."""
+    findings: tuple[Finding, ...]
+
+    @property
+    def num_quarantined(self) -> int:
+        return sum(len(rows) for rows in self.bad_rows)
+
+    @property
+    def labels_digest(self) -> str:
+        """SHA-256 (hex) of the labels of all rows in order, whatever the blocks."""
+        digest = hashlib.sha256()
+        for labels in self.labels:
+            digest.update(labels.tobytes())
+        return digest.hexdigest()
+
+
+def survey_block(task: SurveyTask) -> SurveyPart:
+    """Read the role columns of one block."""
+    spec = task.spec
+    roles = {spec.target, spec.key, spec.time, spec.split.column, *spec.expect}
+    table = read_block(task.block, task.schema, [name for name in task.schema.names if name in roles])
+    target = table.column(spec.target)
+    unique = [name for name, expectation in spec.expect.items() if expectation.unique]
+    by_column = spec.split.column is not None
+    return SurveyPart(
+        num_rows=table.num_rows,
+        target=target_partial(target),
+        target_missing=missing_mask(target),
+        violations=violations(table, spec.expect),
+        keys=value_hashes(table.column(spec.key)) if spec.key else None,
+        key_missing=missing_mask(table.column(spec.key)) if spec.key else None,
+        times=time_values(table.column(spec.time), spec.time) if spec.time and not by_column else None,
+        words=table.column(spec.split.column) if by_column else None,
+        unique={name: (value_hashes(table.column(name)), missing_mask(table.column(name))) for name in unique},
+    )
+
+
+def plan_rows(spec: DataSpec, schema: pa.Schema, parts: Sequence[SurveyPart], *, seed: int) -> RowPlan:
+    """Which rows are used, and for what.
+
+    Raises:
+        DataError: the target cannot be learned, a rule of `data.expect` is broken under `bad_rows: fail`, or a split
+            is empty.
+    """
+    total = parts[0].target
+    for part in parts[1:]:
+        total = total.merged(part.target)
+    target = infer_task(spec.target, schema.field(spec.target).type, total, spec.task)
+    starts = np.cumsum([0, *(part.num_rows for part in parts)])
+    broken = _all_violations(spec, parts, starts[:-1])
+    bad_rows, findings = _act_on(spec, broken)
+    is_used = ~np.concatenate([part.target_missing for part in parts])
+    if total.missing:
+        share = total.missing / int(starts[-1])
+        message = f"{spec.target} is missing in {total.missing} rows ({share:.1%}), which are left out."
+        findings.append(Finding(kind="target_missing", column=spec.target, message=message, value=float(total.missing)))
+    is_used[list(bad_rows)] = False
+    labels, rule = _labels(spec, parts, is_used, seed)
+    _refuse_empty_splits(spec, labels)
+    findings += _entity_overlap(spec, parts, labels, rule)
+    return RowPlan(
+        target=target,
+        rule=rule,
+        labels=tuple(np.split(labels, starts[1:-1])),
+        bad_rows=_by_block(bad_rows, starts),
+        findings=tuple(findings),
+    )
+
+
+def _by_block(bad_rows: Mapping[int, str], starts: npt.NDArray[np.int64]) -> tuple[Mapping[int, str], ...]:
+    blocks: tuple[dict[int, str], ...] = tuple({} for _ in starts[:-1])
+    rows = sorted(bad_rows)
+    for row, block in zip(rows, np.searchsorted(starts, rows, side="right") - 1, strict=True):
+        blocks[block][row - int(starts[block])] = bad_rows[row]
+    return blocks
+
+
+def _labels(spec: DataSpec, parts: Sequence[SurveyPart], is_used: RowMask, seed: int) -> tuple[SplitLabels, SplitRule]:
+    """A label for every row of the source, and the rule; rows that are not used are `DROPPED`."""
+    labels = np.full(len(is_used), DROPPED, dtype=np.int8)
+    rule = SplitRule(
+        kind="key" if spec.key else "row",
+        column=spec.key,
+        validation=spec.split.validation,
+        test=spec.split.test,
+        seed=seed,
+    )
+    hashes = _together(parts)[is_used]
+    if not len(hashes):
+        raise DataError(f"data.source = {spec.source} has no usable row; look at data.expect and data.target.")
+    if spec.split.column is not None:
+        words = pa.chunked_array([chunk for part in parts if part.words is not None for chunk in part.words.chunks])
+        labels[is_used] = split_by_column(words.filter(pa.array(is_used)), hashes, spec.split, seed=seed)
+        return labels, replace(rule, kind="column", column=spec.split.column)
+    if spec.time is not None:
+        times = np.concatenate([part.times for part in parts if part.times is not None])[is_used]
+        num_missing = int(np.isnan(times).sum())
+        if num_missing:
+            raise DataError(
+                f"data.time = {spec.time} is missing in {num_missing} rows; fill it in, "
+                f"or set data.expect.{spec.time}: not_null with data.bad_rows: quarantine."
+            )
+        labels[is_used], validation_from, test_from = split_by_time(times, spec.split)
+        return labels, replace(
+            rule, kind="time", column=spec.time, validation_from=validation_from, test_from=test_from
+        )
+    labels[is_used] = split_by_hash(hashes, spec.split, seed=seed)
+    return labels, rule
+
+
+def _together(parts: Sequence[SurveyPart]) -> HashVector:
+    """For each row, the hash of what must stay in one split: its entity, or without one the row itself."""
+    rows = mix(np.arange(sum(part.num_rows for part in parts), dtype=np.uint64))
+    if parts[0].keys is None:
+        return rows
+    keys = np.concatenate([part.keys for part in parts if part.keys is not None])
+    is_missing = np.concatenate([part.key_missing for part in parts if part.key_missing is not None])
+    return np.where(is_missing, rows, keys)
+
+
+def _all_violations(spec: DataSpec, parts: Sequence[SurveyPart], starts: npt.NDArray[np.int64]) -> list[Violation]:
+    """One violation a rule over the whole source; rows are numbers within the source."""
+    merged: dict[tuple[str, str], list[tuple[int, Violation]]] = {}
+    for part, start in zip(parts, starts, strict=True):
+        for violation in part.violations:
+            merged.setdefault((violation.column, violation.rule), []).append((int(start), violation))
+    found = [
+        Violation(
+            column=column,
+            rule=rule,
+            rows=np.concatenate([violation.rows + start for start, violation in each]),
+            example=each[0][1].example,
+        )
+        for (column, rule), each in merged.items()
+    ]
+    for name, expectation in spec.expect.items():
+        if expectation.unique:
+            hashes = np.concatenate([part.unique[name][0] for part in parts])
+            rows = repeated_rows(hashes, np.concatenate([part.unique[name][1] for part in parts]))
+            if len(rows):
+                found.append(Violation(column=name, rule="repeats an earlier row", rows=rows, example="not unique"))
+    return found
+
+
+def _act_on(spec: DataSpec, broken: Sequence[Violation]) -> tuple[dict[int, str], list[Finding]]:
+    """The rows to quarantine with their reasons, and the findings."""
+    bad_rows: dict[int, str] = {}
+    findings = []
+    for violation in broken:
+        rows = violation.rows
+        first = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
+        if spec.bad_rows == "fail":
+            wanted = expectation_text(spec.expect[violation.column])
+            raise DataError(
+                f"data.expect.{violation.column} = {wanted} is broken by {len(rows)} rows ({violation.rule}; "
+                f"rows {first} from 0; first value {violation.example}); "
+                "fix them, or set data.bad_rows to quarantine or warn."
+            )
+        done = "quarantined" if spec.bad_rows == "quarantine" else "kept"
+        message = f"{violation.reason} in {len(rows)} rows ({first}; first value {violation.example}); they are {done}."
+        findings.append(Finding(kind="bad_rows", column=violation.column, message=message, value=float(len(rows))))
+        if spec.bad_rows == "quarantine":
+            for row in rows.tolist():
+                bad_rows[row] = f"{bad_rows[row]}; {violation.reason}" if row in bad_rows else violation.reason
+    return bad_rows, findings
+
+
+def expectation_text(expectation: Expectation) -> str:
+    """An expectation as a person writes it: `0..120, not_null`."""
+    words = []
+    if expectation.min is not None or expectation.max is not None:
+        low, high = (("" if end is None else f"{end:g}") for end in (expectation.min, expectation.max))
+        words.append(f"{low}..{high}")
+    words += [name for name in ("not_null", "unique") if getattr(expectation, name)]
+    if expectation.one_of is not None:
+        words.append(str(list(expectation.one_of)))
+    return ", ".join(words) or "anything"
+
+
+def _refuse_empty_splits(spec: DataSpec, labels: SplitLabels) -> None:
+    for label, name in enumerate(SPLITS):
+        if not (labels == label).any():
+            used = int((labels != DROPPED).sum())
+            shares = f"validation {spec.split.validation:g}, test {spec.split.test:g}"
+            raise DataError(
+                f"data.split = {spec.split.column or shares} leaves no {name} rows of {used}; "
+                "give more rows or entities, or change the shares."
+            )
+
+
+def _entity_overlap(spec: DataSpec, parts: Sequence[SurveyPart], labels: SplitLabels, rule: SplitRule) -> list[Finding]:
+    """Entities that a split by time or by column has parted."""
+    if spec.key is None or rule.kind == "key":
+        return []
+    entities = _together(parts)
+    is_held_out = (labels != TRAIN) & (labels != DROPPED)
+    shared = np.intersect1d(entities[labels == TRAIN], entities[is_held_out])
+    if not len(shared):
+        return []
+    message = (
+        f"{len(shared)} values of {spec.key} stand in train and in validation or test, because the split is by "
+        f"{rule.column}; scores hold for known entities only."
+    )
+    return [Finding(kind="entity_overlap", column=spec.key, message=message, value=float(len(shared)))]

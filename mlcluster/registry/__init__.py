@@ -1,0 +1,10 @@
+"""What exactly is deployed, under which name?
+
+In: a trained structure, its transform and its evidence. Out: a `Bundle` of plain data files with hashes, which runs no
+code when it is loaded. Not here: runs, versions and aliases; those are MLflow's, in `mlflow_*.py`.
+"""
+
+from mlcluster.registry.bundle import Bundle, ModelCard
+from mlcluster.registry.onnx_export import to_onnx
+
+__all__ = ["Bundle", "ModelCard", "to_onnx"]

@@ -1,0 +1,291 @@
+"""The HTTP face of one `Predictor`: the Open Inference Protocol, MLflow's scoring protocol, and pages for people.
+
+Pure: no Ray, no global state, so that a test drives it in milliseconds and any ASGI server can run it. Every answer to
+a prediction bears an id; every refusal is a 4xx that names the field.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from fastapi import FastAPI
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from mlcluster import __version__
+from mlcluster.data import RowError, columns_to_table
+from mlcluster.errors import DataError
+from mlcluster.serve.home_page import home_page
+from mlcluster.serve.inference_protocol import HEADER_LENGTH, infer_response, parse_infer_request
+from mlcluster.serve.invocations import parse_csv_invocation, parse_json_invocation
+from mlcluster.serve.json_body import refuse_unknown
+from mlcluster.serve.metrics import CONTENT_TYPE, ServingMetrics
+from mlcluster.serve.openapi import openapi_document
+from mlcluster.serve.predictor import Prediction, Predictor
+from mlcluster.serve.problem import RequestError, malformed, shorten
+from mlcluster.serve.reception import (
+    ROUTE_KEY,
+    Reception,
+    RequestLimits,
+    media_type,
+    read_body,
+    refuse,
+    refuse_route,
+)
+from mlcluster.serve.records import MAX_RECORDED_ROWS, PredictionRecord, RecordSink, new_prediction_id
+from mlcluster.serve.tensors import input_specs, output_specs
+
+_JSON = "application/json"
+_OCTETS = "application/octet-stream"
+_INFER_TYPES = ("", _JSON, _OCTETS, "application/x-www-form-urlencoded")
+"""`curl -d` calls its JSON a form, and Triton's client gives no type at all."""
+_INVOCATION_TYPES = (_JSON, "text/csv")
+# Reading and answering this much takes a few milliseconds; more would hold up the requests beside it.
+_INLINE_BODY_BYTES = 64 * 1024
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Answer:
+    prediction_id: str
+    prediction: Prediction
+    num_rows: int
+
+
+def build_app(
+    predictor: Predictor,
+    *,
+    record: RecordSink,
+    limits: RequestLimits | None = None,
+    replica: str = "",
+    echo_request_id: bool = True,
+) -> FastAPI:
+    """The application that answers for `predictor`, and writes what it answered to `record`.
+
+    `replica` labels the metrics. `echo_request_id` is off behind a server that writes x-request-id itself.
+    """
+    limits = limits or RequestLimits()
+    metrics = ServingMetrics(model=predictor.name, version=predictor.version, replica=replica)
+    routes = _Routes(predictor, record, metrics, limits)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        record.close()
+
+    app = FastAPI(title=predictor.name, version=__version__, redoc_url=None, lifespan=lifespan)
+    document = openapi_document(predictor, server_version=__version__)
+    app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents
+    for path, method, endpoint in routes.table():
+        app.router.add_route(path, _labelled(path, endpoint), methods=[method], include_in_schema=False)
+    app.add_exception_handler(RequestError, refuse)
+    app.add_exception_handler(HTTPException, refuse_route)
+    app.add_middleware(Reception, metrics=metrics, limits=limits, echo_request_id=echo_request_id)
+    return app
+
+
+class _Routes:
+    """The endpoints, bound to what they answer from."""
+
+    def __init__(
+        self, predictor: Predictor, record: RecordSink, metrics: ServingMetrics, limits: RequestLimits
+    ) -> None:
+        self._predictor = predictor
+        self._record = record
+        self._metrics = metrics
+        self._limits = limits
+        self._inputs = input_specs(predictor.schema)
+        self._outputs = output_specs(predictor.schema)
+        # Columns that the source had and the model does not take may come along.
+        self._ignored = {predictor.schema.target.name, *predictor.schema.non_features}
+        self._names = predictor.schema.feature_names
+
+    def table(self) -> list[tuple[str, str, Endpoint]]:
+        """Path, method and endpoint of every route."""
+        routes: list[tuple[str, str, Endpoint]] = [
+            ("/", "GET", self._home),
+            ("/v2", "GET", self._server_metadata),
+            ("/v2/", "GET", self._server_metadata),
+            ("/v2/health/live", "GET", self._live),
+            ("/v2/health/ready", "GET", self._ready),
+            ("/invocations", "POST", self._invocations),
+            ("/ping", "GET", self._ping),
+            ("/health", "GET", self._ping),
+            ("/version", "GET", self._version),
+            ("/metrics", "GET", self._metrics_text),
+        ]
+        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
+            routes += [
+                (path, "GET", self._model_metadata),
+                (f"{path}/ready", "GET", self._model_ready),
+                (f"{path}/infer", "POST", self._infer),
+            ]
+        return routes
+
+    async def _home(self, request: Request) -> Response:
+        return HTMLResponse(home_page(self._predictor, base_url=str(request.base_url).rstrip("/")))
+
+    async def _server_metadata(self, _: Request) -> Response:
+        return _json({"name": "mlcluster", "version": __version__, "extensions": ["binary_tensor_data"]})
+
+    async def _live(self, _: Request) -> Response:
+        return _json({"live": True})
+
+    async def _ready(self, _: Request) -> Response:
+        return _json({"ready": True})
+
+    async def _ping(self, _: Request) -> Response:
+        return Response("\n", media_type=_JSON)
+
+    async def _version(self, _: Request) -> Response:
+        return Response(__version__, media_type="text/plain")
+
+    async def _metrics_text(self, _: Request) -> Response:
+        return Response(self._metrics.exposition(), headers={"content-type": CONTENT_TYPE})
+
+    async def _model_metadata(self, request: Request) -> Response:
+        self._check_model(request)
+        card = self._predictor.bundle.card
+        properties = {"family": card.family, "task": card.task, "trial_id": card.trial_id}
+        if self._predictor.classes:
+            properties["classes"] = json.dumps(list(self._predictor.classes))
+        members = {
+            "name": self._predictor.name,
+            "versions": [self._predictor.version],
+            "platform": "onnxruntime_onnx",
+            "inputs": [spec.to_json() for spec in self._inputs],
+            "outputs": [spec.to_json() for spec in self._outputs],
+            "properties": properties,
+        }
+        return _json(members)
+
+    async def _model_ready(self, request: Request) -> Response:
+        self._check_model(request)
+        return _json({"name": self._predictor.name, "ready": True})
+
+    async def _infer(self, request: Request) -> Response:
+        self._check_model(request)
+        media_type(request, _INFER_TYPES)
+        header_length = request.headers.get(HEADER_LENGTH)
+        return await self._answered(request, lambda body, started: self._infer_now(body, header_length, started))
+
+    def _infer_now(self, body: bytes, header_length: str | None, started: float) -> Response:
+        parsed = parse_infer_request(body, header_length, self._inputs, self._outputs)
+        answer = self._answer(parsed.columns, body, started)
+        members: dict[str, Any] = {"model_name": self._predictor.name, "model_version": self._predictor.version}
+        if parsed.id is not None:
+            members["id"] = parsed.id
+        members["parameters"] = {"prediction_id": answer.prediction_id}
+        values = self._values(answer.prediction)
+        content, document_length = infer_response(members, parsed.outputs, values, answer.num_rows)
+        headers = {"x-prediction-id": answer.prediction_id}
+        if document_length is None:
+            return Response(content, headers=headers, media_type=_JSON)
+        return Response(content, headers=headers | {HEADER_LENGTH: str(document_length)}, media_type=_OCTETS)
+
+    async def _invocations(self, request: Request) -> Response:
+        is_csv = media_type(request, _INVOCATION_TYPES) == "text/csv"
+        return await self._answered(request, lambda body, started: self._invoke_now(body, started, is_csv=is_csv))
+
+    def _invoke_now(self, body: bytes, started: float, *, is_csv: bool) -> Response:
+        columns = parse_csv_invocation(body, self._inputs) if is_csv else parse_json_invocation(body, self._names)
+        answer = self._answer(columns, body, started)
+        metadata = {
+            "prediction_id": answer.prediction_id,
+            "model_name": self._predictor.name,
+            "model_version": self._predictor.version,
+        }
+        members = {"predictions": answer.prediction.labels, "metadata": metadata}
+        return _json(members, {"x-prediction-id": answer.prediction_id})
+
+    async def _answered(self, request: Request, respond: Callable[[bytes, float], Response]) -> Response:
+        started = time.perf_counter()
+        body = await read_body(request, self._limits)
+        if len(body) > _INLINE_BODY_BYTES:
+            return await asyncio.to_thread(respond, body, started)
+        return respond(body, started)
+
+    def _answer(self, columns: Mapping[str, list[Any]], body: bytes, started: float) -> _Answer:
+        prediction, num_rows = self._predict(columns)
+        prediction_id = new_prediction_id(self._predictor.name, self._predictor.version)
+        self._metrics.count_rows(num_rows)
+        is_short = num_rows <= MAX_RECORDED_ROWS
+        self._record.write(
+            PredictionRecord(
+                id=prediction_id,
+                model=self._predictor.name,
+                version=self._predictor.version,
+                trial_id=self._predictor.bundle.card.trial_id,
+                received_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
+                num_rows=num_rows,
+                latency_ms=round((time.perf_counter() - started) * 1_000, 3),
+                digest=hashlib.sha256(body).hexdigest(),
+                inputs={name: columns[name] for name in self._names} if is_short else None,
+                outputs=self._recorded(prediction) if is_short else None,
+            )
+        )
+        return _Answer(prediction_id=prediction_id, prediction=prediction, num_rows=num_rows)
+
+    def _predict(self, columns: Mapping[str, list[Any]]) -> tuple[Prediction, int]:
+        refuse_unknown(
+            (name for name in columns if name not in self._ignored), self._names, where="the model's columns"
+        )
+        num_rows = max((len(values) for values in columns.values()), default=0)
+        if num_rows > self._limits.max_rows:
+            detail = f"The request has {num_rows} rows; send at most {self._limits.max_rows} in one."
+            raise RequestError(422, detail)
+        try:
+            prediction = self._predictor.predict(columns_to_table(columns, self._predictor.schema))
+        except RowError as error:
+            raise RequestError(422, shorten(str(error), 500), field=shorten(error.field)) from error
+        except DataError as error:
+            raise RequestError(422, shorten(str(error), 500)) from error
+        except RecursionError as error:
+            raise malformed("A value nests too deeply; send plain numbers, strings, booleans or null.") from error
+        if not np.isfinite(prediction.scores).all():
+            raise ArithmeticError("the model answered a number that is not finite")
+        return prediction, num_rows
+
+    def _values(self, prediction: Prediction) -> dict[str, list[Any]]:
+        """Flat values by output name."""
+        if not self._predictor.classes:
+            return {"value": prediction.labels}
+        labels = prediction.labels
+        if self._outputs[0].datatype == "BYTES":
+            labels = [str(label) for label in labels]
+        return {"label": labels, "probabilities": prediction.scores.ravel().tolist()}
+
+    def _recorded(self, prediction: Prediction) -> dict[str, list[Any]]:
+        if not self._predictor.classes:
+            return {"value": prediction.labels}
+        return {"label": prediction.labels, "probabilities": prediction.scores.tolist()}
+
+    def _check_model(self, request: Request) -> None:
+        name, version = request.path_params["name"], request.path_params.get("version", self._predictor.version)
+        if name != self._predictor.name:
+            raise RequestError(404, f"model {shorten(name)} is not served here; {self._predictor.name} is.")
+        if version != self._predictor.version:
+            detail = f"version {shorten(version)} of {name} is not served here; {self._predictor.version} is."
+            raise RequestError(404, detail)
+
+
+def _labelled(path: str, endpoint: Endpoint) -> Endpoint:
+    async def labelled(request: Request) -> Response:
+        request.scope[ROUTE_KEY] = path
+        return await endpoint(request)
+
+    return labelled
+
+
+def _json(members: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    return Response(json.dumps(members, allow_nan=False), headers=dict(headers or {}), media_type=_JSON)

@@ -1,0 +1,53 @@
+"""What is to be served, as data: printed before it is started, and carried to any node that starts it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServePlan:
+    """One endpoint. The bundle travels as bytes, so that a replica on any node can load it."""
+
+    name: str
+    """Of the Serve application: a second plan of this name replaces the first without a gap."""
+    bundle_files: Mapping[str, bytes]
+    min_replicas: int = 0
+    max_replicas: int = 4
+    target_ongoing: float = 8
+    """Requests in flight per replica at which another replica is started."""
+    max_ongoing: int = 256
+    """Requests in flight that one replica takes; one more is answered 429."""
+    cpus_per_replica: float = 0.5
+    """What a replica reserves; it uses a whole core when it is busy and the core is free."""
+    records_folder: str | None = None
+    """Where each replica appends its predictions; None keeps no records."""
+    host: str = "127.0.0.1"
+    port: int = 8000
+    upscale_delay_seconds: float = 2.0
+    downscale_delay_seconds: float = 60.0
+    request_timeout_seconds: float = 60.0
+    """For a request from end to end; above the cold start, so that an endpoint scaled to zero answers its first one."""
+
+    def summary(self) -> str:
+        """One line for a person."""
+        size_mb = sum(len(data) for data in self.bundle_files.values()) / 1e6
+        replicas = f"{self.min_replicas} to {self.max_replicas} replicas"
+        return f"{self.name}: {replicas} at http://{self.host}:{self.port}, a bundle of {size_mb:.2f} MB"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Endpoint:
+    """Where a served model answers."""
+
+    url: str
+    """Without a slash at its end."""
+    app_name: str
+    model: str
+    version: str
+
+    @property
+    def infer_url(self) -> str:
+        """Of the Open Inference Protocol, for whatever version is served."""
+        return f"{self.url}/v2/models/{self.model}/infer"

@@ -1,0 +1,84 @@
+"""What the model answers to a table: the one path that HTTP and batch prediction share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import pyarrow as pa
+
+from mlcluster.data import Label, TableSchema
+from mlcluster.errors import BundleError
+from mlcluster.registry import Bundle
+
+_ROWS_PER_CALL = 16_384
+UNVERSIONED = "0"
+"""The version of a bundle that no registry has numbered yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Prediction:
+    """Of a classification: probabilities (n, k) in `scores`, and the most probable class in `labels`.
+
+    Of a regression: values (n,) in `scores`, and the same as Python floats in `labels`.
+    """
+
+    scores: npt.NDArray[np.float64]
+    labels: list[Label]
+
+
+class Predictor:
+    """A bundle, ready to answer. Threads may share it."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self.bundle = bundle
+        self.name: str = bundle.card.name
+        self.version: str = bundle.card.version or UNVERSIONED
+        self.schema: TableSchema = bundle.schema
+        self._session = _open_session(bundle.model)
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """Empty for a regression."""
+        return self.schema.target.classes
+
+    def predict(self, table: pa.Table) -> Prediction:
+        """Answers to the rows of a table that holds the feature columns, as `conform` or `columns_to_table` give it.
+
+        Raises:
+            DataError: a feature column is absent or of another kind.
+        """
+        scores = self._scores(self.bundle.transform.apply(table))
+        if not self.classes:
+            values = scores[:, 0]
+            return Prediction(scores=values, labels=values.tolist())
+        return Prediction(scores=scores, labels=_most_probable(scores, self.classes))
+
+    def _scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        if not len(features):
+            return np.zeros((0, len(self.classes) or 1))
+        # In blocks: the runtime's intermediate values of a million rows would outgrow the replica.
+        starts = range(0, len(features), _ROWS_PER_CALL)
+        blocks = [self._session.run(None, {"features": features[at : at + _ROWS_PER_CALL]})[0] for at in starts]
+        return np.asarray(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), dtype=np.float64)
+
+
+def _most_probable(scores: npt.NDArray[np.float64], classes: Sequence[Label]) -> list[Label]:
+    return [classes[index] for index in scores.argmax(axis=1).tolist()]
+
+
+def _open_session(model: bytes) -> Any:
+    """One thread a session: replicas are what uses more cores, and a pool of threads only spins for one row."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a dozen classes of its own, which share no base but this one
+        reason = str(error).splitlines()[0]
+        raise BundleError(f"model.onnx cannot be loaded ({reason}); build the bundle again.") from error

@@ -1,0 +1,182 @@
+"""What happens to every request, whatever its route: an id, a place or a 429, a count, and never a bare failure."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import secrets
+import time
+from dataclasses import dataclass
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from mlcluster.serve.metrics import ServingMetrics
+from mlcluster.serve.problem import MEDIA_TYPE, RequestError, shorten
+
+log = logging.getLogger(__name__)
+
+ROUTE_KEY = "mlcluster.route"
+"""Where in the ASGI scope a route leaves its template, for the counts."""
+_REQUEST_ID = b"x-request-id"
+_PLAIN_ID = re.compile(rb"^[!-~]{1,128}$")
+_CLIENT_GONE = 499
+"""How a request that was never answered is counted, as nginx does."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RequestLimits:
+    """What one replica takes upon itself."""
+
+    max_body_bytes: int = 16 * 2**20
+    max_rows: int = 100_000
+    max_in_flight: int = 256
+    """Predictions in work at one moment; one more is answered 429."""
+    body_timeout_seconds: float = 30.0
+    """For a body to arrive: an upload that stalls would hold its place for ever."""
+
+
+class Reception:
+    """ASGI middleware around the whole app."""
+
+    def __init__(self, app: ASGIApp, *, metrics: ServingMetrics, limits: RequestLimits, echo_request_id: bool) -> None:
+        self._app = app
+        self._metrics = metrics
+        self._limits = limits
+        self._echo_request_id = echo_request_id
+        self._in_flight = 0
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        if scope["method"] != "POST":
+            await self._serve(scope, receive, send)
+            return
+        self._in_flight += 1
+        self._metrics.set_in_flight(self._in_flight)
+        try:
+            await self._serve(scope, receive, send, is_full=self._in_flight > self._limits.max_in_flight)
+        finally:
+            self._in_flight -= 1
+            self._metrics.set_in_flight(self._in_flight)
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send, *, is_full: bool = False) -> None:
+        started = time.perf_counter()
+        status = 0
+        request_id = _request_id(scope)
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                if self._echo_request_id:
+                    message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request_id)]
+            await send(message)
+
+        try:
+            if is_full:
+                await _busy()(scope, receive, send_with_id)
+            else:
+                await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            log.debug("the client left before its answer request_id=%s", request_id.decode())
+        except Exception:
+            log.exception("failed to answer path=%s request_id=%s", scope["path"], request_id.decode())
+            if status:
+                raise
+            await problem_response(RequestError(500, _FAULT))(scope, receive, send_with_id)
+        finally:
+            self._metrics.count_request(
+                scope.get(ROUTE_KEY, "other"), status or _CLIENT_GONE, time.perf_counter() - started
+            )
+
+
+_FAULT = "The server failed on this request, which is a fault of the server; its log has the request id."
+
+
+def problem_response(problem: RequestError) -> Response:
+    """The answer that refuses a request."""
+    return Response(problem.encoded(), problem.status, dict(problem.headers), MEDIA_TYPE)
+
+
+async def read_body(request: Request, limits: RequestLimits) -> bytes:
+    """The body, of at most `limits.max_body_bytes`.
+
+    Raises:
+        RequestError: 413 before the body is read if its announced length is too large, or as soon as it grows too
+            large; 408 if it does not arrive in time.
+    """
+    announced = request.headers.get("content-length", "")
+    if announced.isascii() and announced.isdigit() and (len(announced) > 18 or int(announced) > limits.max_body_bytes):
+        raise _too_large(limits)
+    chunks: list[bytes] = []
+    num_bytes = 0
+    try:
+        async with asyncio.timeout(limits.body_timeout_seconds):
+            async for chunk in request.stream():
+                num_bytes += len(chunk)
+                if num_bytes > limits.max_body_bytes:
+                    raise _too_large(limits)
+                chunks.append(chunk)
+    except TimeoutError as error:
+        detail = f"The body did not arrive within {limits.body_timeout_seconds:g} s; send it faster, or in parts."
+        raise RequestError(408, detail, headers={"connection": "close"}) from error
+    return b"".join(chunks)
+
+
+def media_type(request: Request, allowed: tuple[str, ...]) -> str:
+    """The request's media type.
+
+    Raises:
+        RequestError: 415 when it is none of `allowed`, another charset than UTF-8, or a compressed body.
+    """
+    kind, _, rest = request.headers.get("content-type", "").partition(";")
+    sent = kind.strip().lower()
+    charset = rest.lower().partition("charset=")[2].strip(' "')
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    if sent not in allowed or charset not in ("", "utf-8", "utf8") or encoding != "identity":
+        wanted = " or ".join(kind for kind in allowed if kind not in ("", "application/x-www-form-urlencoded"))
+        shown = shorten(request.headers.get("content-type") or "no content type")
+        raise RequestError(415, f"The body comes as {shown} ({encoding}); send {wanted}, in UTF-8, not compressed.")
+    return sent
+
+
+async def refuse(_: Request, error: Exception) -> Response:
+    """The handler of a `RequestError`, for Starlette."""
+    assert isinstance(error, RequestError)
+    return problem_response(error)
+
+
+async def refuse_route(request: Request, error: Exception) -> Response:
+    """The handler of Starlette's own refusals: no such route, another method."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        detail = f"{shorten(request.url.path)} is no route; / lists them."
+    elif error.status_code == 405:
+        allowed = (error.headers or {}).get("allow") or (error.headers or {}).get("Allow", "another method")
+        detail = f"{shorten(request.url.path)} does not take {request.method}; use {allowed}."
+    else:
+        detail = str(error.detail)
+    return problem_response(RequestError(error.status_code, detail, headers=error.headers))
+
+
+def _too_large(limits: RequestLimits) -> RequestError:
+    detail = f"The body is above {limits.max_body_bytes} bytes; send the rows in several requests."
+    return RequestError(413, detail, headers={"connection": "close"})
+
+
+def _busy() -> Response:
+    detail = "This replica has all the requests that it can hold; try again in a second."
+    return problem_response(RequestError(429, detail, headers={"retry-after": "1"}))
+
+
+def _request_id(scope: Scope) -> bytes:
+    """The client's own id if it is plain text, else a fresh one."""
+    for name, value in scope["headers"]:
+        if name == _REQUEST_ID and _PLAIN_ID.match(value):
+            return bytes(value)
+    return secrets.token_hex(16).encode()

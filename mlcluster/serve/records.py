@@ -1,0 +1,183 @@
+"""What was answered, to whom it can be traced: one line of JSON a request, written beside the answers.
+
+A prediction id names its request; `#i` after it names row i. It holds the model and its version, and sorts by time, so
+that an id alone leads to a version, and the record to the trial, the inputs and the answer.
+"""
+
+from __future__ import annotations
+
+import atexit
+import dataclasses
+import json
+import logging
+import os
+import re
+import secrets
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from mlcluster.errors import DataError
+
+log = logging.getLogger(__name__)
+
+MAX_RECORDED_ROWS = 100
+"""A request of more rows is recorded by its counts and its digest."""
+_FLUSH_SECONDS = 1.0
+_FLUSH_LINES = 1_000
+_ID = re.compile(
+    r"^(?P<model>[A-Za-z0-9_-]+)\.(?P<version>[A-Za-z0-9_-]+)\.(?P<uid>[0-9a-f]{32})(?:#(?P<row>[0-9]{1,9}))?$"
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictionId:
+    """The parts of a prediction id; `row` is None when it names the whole request."""
+
+    model: str
+    version: str
+    uid: str
+    row: int | None = None
+
+    @property
+    def request_id(self) -> str:
+        """The id without its row: the one that records bear."""
+        return f"{self.model}.{self.version}.{self.uid}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictionRecord:
+    """One answered request."""
+
+    id: str
+    model: str
+    version: str
+    trial_id: str
+    received_at: str
+    """ISO 8601, UTC."""
+    num_rows: int
+    latency_ms: float
+    digest: str
+    """SHA-256 of the request's body."""
+    inputs: dict[str, list[Any]] | None
+    """Raw values by column; None above `MAX_RECORDED_ROWS` rows."""
+    outputs: dict[str, list[Any]] | None
+
+
+class RecordSink(Protocol):
+    """Where records go. `write` never fails and never waits for a disk."""
+
+    def write(self, record: PredictionRecord) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class NoRecords:
+    """Keeps nothing."""
+
+    def write(self, record: PredictionRecord) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
+
+
+class JsonlRecordSink:
+    """Appends to one file of this process in `folder`, readable by its owner alone.
+
+    Lines reach the file within a second, and at `close`; a killed process loses at most that second. A full disk, or a
+    folder that cannot be made, loses records, with a warning, rather than answers.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._path = folder / f"predictions-{time.time_ns():019d}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+        self._lines: list[str] = []
+        self._lock = threading.Lock()
+        self._file_lock = threading.Lock()
+        self._closed = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def write(self, record: PredictionRecord) -> None:
+        """Takes the record; it is on disk within a second."""
+        line = json.dumps({name: getattr(record, name) for name in _FIELDS}, separators=(",", ":")) + "\n"
+        with self._lock:
+            self._lines.append(line)
+            is_full = len(self._lines) >= _FLUSH_LINES
+            if self._thread is None and not self._closed.is_set():
+                self._thread = threading.Thread(target=self._flush_each_second, name="prediction-records", daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
+        if is_full or self._closed.is_set():
+            self.flush()
+
+    def flush(self) -> None:
+        """All lines so far, on disk."""
+        with self._file_lock:
+            with self._lock:
+                lines, self._lines = self._lines, []
+            if not lines:
+                return
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+                descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+                with os.fdopen(descriptor, "a", encoding="ascii") as file:
+                    file.writelines(lines)
+            except OSError as error:
+                log.warning("lost %d prediction records: %s", len(lines), error)
+
+    def close(self) -> None:
+        """Flushes and ends the thread; later records are written at once."""
+        self._closed.set()
+        self.flush()
+        atexit.unregister(self.close)
+
+    def _flush_each_second(self) -> None:
+        while not self._closed.wait(_FLUSH_SECONDS):
+            self.flush()
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(PredictionRecord))
+
+
+def new_prediction_id(model: str, version: str) -> str:
+    """A fresh id `<model>.<version>.<32 hex digits>`: milliseconds since 1970, then 80 random bits, as in UUID 7."""
+    milliseconds = time.time_ns() // 1_000_000
+    low = secrets.randbits(74)
+    uid = (milliseconds << 80) | (0x7 << 76) | ((low >> 62) << 64) | (0b10 << 62) | (low & (2**62 - 1))
+    return f"{_word(model)}.{_word(version)}.{uid:032x}"
+
+
+def parse_prediction_id(text: str) -> PredictionId:
+    """The parts of an id, with or without `#row`.
+
+    Raises:
+        DataError: the text is no prediction id.
+    """
+    match = _ID.match(text)
+    if match is None:
+        raise DataError(f"prediction id = {text[:80]!r} is none; copy it from the x-prediction-id of an answer.")
+    row = None if match["row"] is None else int(match["row"])
+    return PredictionId(model=match["model"], version=match["version"], uid=match["uid"], row=row)
+
+
+def find_record(folder: Path, prediction_id: str) -> PredictionRecord | None:
+    """The record of the request that the id (with or without `#row`) names, or None.
+
+    Raises:
+        DataError: the text is no prediction id.
+    """
+    wanted = parse_prediction_id(prediction_id).request_id
+    # The id is the first member of its line, so most lines are told apart without parsing them.
+    start = f'{{"id":"{wanted}",'
+    for path in sorted(folder.glob("predictions-*.jsonl"), reverse=True):
+        with path.open(encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.startswith(start) and line.endswith("}\n"):
+                    return PredictionRecord(**json.loads(line))
+    return None
+
+
+def _word(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9_-]", "_", text) or "_"

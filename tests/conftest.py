@@ -1,0 +1,48 @@
+"""What tests of several rooms share: the data beside the repository, and one Ray for the whole run."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of public data sets; tests that need it are skipped where it is not there."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"the public data sets are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def ray_session() -> Iterator[None]:
+    """One embedded Ray of two CPUs, on loopback, with a folder of its own; for tests that are marked slow."""
+    import ray
+
+    # Not pytest's own folder: the path of a Unix socket may have 107 characters, and Ray uses 60 of them.
+    folder = tempfile.mkdtemp(prefix="mlc-", dir=tempfile.gettempdir())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        patch.delenv("RAY_ADDRESS", raising=False)
+        # Without it Ray takes 127.0.0.1 for "this machine's address" and goes looking for another one.
+        patch.setenv("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            _temp_dir=folder,
+            _node_ip_address="127.0.0.1",
+        )
+        try:
+            yield
+        finally:
+            ray.shutdown()
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,163 @@
+"""What every runner of a study keeps: one suite over the simulator and Ray Tune."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mlcluster.train import Segment, TrialReport
+from mlcluster.tune import StudyPlan, StudyResult, VirtualClock, simulate_study
+from mlcluster.tune.study import MAX_LOSSES
+from tests.tune.studies import (
+    MAX_UNITS,
+    RUNGS,
+    InWorker,
+    SyntheticTrainer,
+    WorkerDies,
+    journal_of,
+    noted,
+    open_study,
+    synthetic_plan,
+)
+
+CAP_USD = 10.0
+on_ray = (
+    pytest.mark.slow,
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
+)
+
+Runner = Callable[[StudyPlan, SyntheticTrainer, Path], StudyResult]
+
+
+def run_simulated(plan: StudyPlan, trainer: SyntheticTrainer, folder: Path) -> StudyResult:
+    def training(segment: Segment) -> TrialReport | None:
+        try:
+            return trainer(segment)
+        except WorkerDies:
+            return None
+
+    clock = VirtualClock(1_000.0)
+    study, ledger = open_study(plan, folder, cap_usd=CAP_USD, clock=clock)
+    try:
+        return simulate_study(study, training, clock)
+    finally:
+        ledger.close()
+
+
+def run_on_ray(plan: StudyPlan, trainer: SyntheticTrainer, folder: Path) -> StudyResult:
+    from mlcluster.tune.ray_study import run_study_on_ray
+
+    study, ledger = open_study(plan, folder, cap_usd=CAP_USD, clock=time.time)
+    try:
+        return run_study_on_ray(study, InWorker(trainer), folder=folder / "ray", progress=lambda _: None)
+    finally:
+        ledger.close()
+
+
+@dataclass(frozen=True)
+class Finished:
+    """A study that has ended, and the folder that it was run in."""
+
+    result: StudyResult
+    folder: Path
+
+    @property
+    def starts(self) -> list[tuple[Any, ...]]:
+        """The segments that were started, in order: (trial id, rung, start units, stop units)."""
+        return [
+            (event["trial_id"], event["rung"], event["start_units"], event["stop_units"])
+            for event in journal_of(self.folder, "start")
+        ]
+
+    @property
+    def units_done(self) -> int:
+        """Units that trainers really trained."""
+        return sum(stop - start for _, start, stop in noted(self.folder / "executed.jsonl"))
+
+
+@pytest.fixture(scope="module", params=["simulator", pytest.param("ray", marks=on_ray)])
+def run_study(request: pytest.FixtureRequest) -> Runner:
+    if request.param == "simulator":
+        return run_simulated
+    request.getfixturevalue("ray_session")
+    return run_on_ray
+
+
+@pytest.fixture(scope="module")
+def of_27_trials(run_study: Runner, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    folder = tmp_path_factory.mktemp("healthy")
+    return Finished(run_study(synthetic_plan(num_slots=2, max_trials=27), SyntheticTrainer(folder), folder), folder)
+
+
+@pytest.fixture(scope="module")
+def with_lost_workers(run_study: Runner, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Four trials on one worker: one loses it whenever it starts, and whichever is sent on loses it once."""
+    folder = tmp_path_factory.mktemp("lost")
+    deaths = (("t0001", 0, 99), *((f"t000{index}", 1, 1) for index in (0, 2, 3)))
+    return Finished(run_study(synthetic_plan(max_trials=4), SyntheticTrainer(folder, deaths=deaths), folder), folder)
+
+
+def test_no_trial_starts_once_there_are_as_many_as_were_asked_for(of_27_trials: Finished) -> None:
+    names = [f"t{index:04d}" for index in range(27)]
+    assert list(of_27_trials.result.trials) == names
+    assert {start[0] for start in of_27_trials.starts} == set(names)
+    assert all(trial.value is not None for trial in of_27_trials.result.trials.values())
+
+
+def test_each_trial_was_trained_to_the_units_of_its_rung_and_no_unit_twice(of_27_trials: Finished) -> None:
+    """The pruning claim: of 27 trials most stay at the lowest rung, and the work is what the rungs say."""
+    trials = of_27_trials.result.trials.values()
+    assert all(trial.units == RUNGS[trial.rung] for trial in trials)
+    assert all([point.units for point in trial.curve] == list(range(1, trial.units + 1)) for trial in trials)
+    assert of_27_trials.units_done == sum(RUNGS[trial.rung] for trial in trials)
+    # Successive halving asks for 27 + 9 x 2 + 3 x 6 + 1 x 18 = 81 units; deciding without waiting costs a little more.
+    assert of_27_trials.units_done < 27 * MAX_UNITS / 4
+    assert 1 <= sum(trial.rung == len(RUNGS) - 1 for trial in trials) <= 5
+
+
+def test_money_is_booked_for_every_second_and_shared_among_trials(of_27_trials: Finished) -> None:
+    result = of_27_trials.result
+    assert 0 < result.usd <= CAP_USD
+    assert result.usd == pytest.approx(result.seconds * synthetic_plan().budget.usd_per_second)
+    assert 0 < sum(trial.usd for trial in result.trials.values()) <= result.usd
+    assert result.lost_usd == 0.0
+
+
+def test_a_lost_worker_costs_its_trial_only_what_came_after_its_checkpoint(with_lost_workers: Finished) -> None:
+    (lost,) = {event["trial_id"] for event in journal_of(with_lost_workers.folder, "lost")} - {"t0001"}
+    assert [start[2:] for start in with_lost_workers.starts if start[0] == lost] == [(0, 1), (1, 3), (1, 3)]
+    trial = with_lost_workers.result.trials[lost]
+    assert trial.units == 3
+    assert [point.units for point in trial.curve] == [1, 2, 3]
+
+
+def test_a_trial_whose_worker_is_lost_too_often_is_given_up_and_the_others_go_on(with_lost_workers: Finished) -> None:
+    starts = [start for start in with_lost_workers.starts if start[0] == "t0001"]
+    assert len(starts) == MAX_LOSSES
+    given_up = with_lost_workers.result.trials["t0001"]
+    assert (given_up.state, given_up.value) == ("failed", None)
+    assert {trial.trial_id for trial in with_lost_workers.result.ranked()} == {"t0000", "t0002", "t0003"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.usefixtures("ray_session")
+def test_with_one_worker_the_simulator_and_ray_take_the_same_decisions_in_the_same_order(tmp_path: Path) -> None:
+    plan = synthetic_plan(families=("toy", "other"), max_trials=15, seed=4)
+    runs = []
+    for name, run in (("simulator", run_simulated), ("ray", run_on_ray)):
+        folder = tmp_path / name
+        folder.mkdir()
+        runs.append(Finished(run(plan, SyntheticTrainer(folder), folder), folder))
+    simulated, real = runs
+    assert real.starts == simulated.starts
+    assert {name: (t.rung, t.state, t.value, t.configuration) for name, t in real.result.trials.items()} == {
+        name: (t.rung, t.state, t.value, t.configuration) for name, t in simulated.result.trials.items()
+    }

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import json
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from data_tables import people, shared_data, write_people
+
+from mlcluster.data import DataProfile, profile
+from mlcluster.data.defects import rank_correlation, single_feature_auc
+from mlcluster.spec import DataSpec
+
+
+def profiled(table: pa.Table, folder: Path, **settings: Any) -> DataProfile:
+    pq.write_table(table, folder / "t.parquet", row_group_size=max(table.num_rows // 3, 1))
+    return profile(DataSpec(**{"source": "t.parquet", "target": "y", **settings}), base=folder)
+
+
+def clean(num_rows: int = 600) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=num_rows)
+    return {
+        "x": x,
+        "word": np.array(["a", "b", "c"])[rng.integers(0, 3, num_rows)],
+        "y": (x + rng.normal(0, 2, num_rows) > 0).astype(int),
+    }
+
+
+def told(result: DataProfile) -> set[tuple[str, str | None]]:
+    return {(finding.kind, finding.column) for finding in result.findings}
+
+
+def test_nothing_is_found_in_clean_data(tmp_path: Path) -> None:
+    assert profiled(pa.table(clean()), tmp_path).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("kind", "column", "values"),
+    [
+        ("constant", "bad", lambda data: np.full(600, 7)),
+        ("id_like", "bad", lambda data: np.arange(600)),
+        ("id_like", "bad", lambda data: np.array([f"id-{i * 7919 % 600}" for i in range(600)])),
+        ("leak", "bad", lambda data: data["y"] + np.random.default_rng(0).normal(0, 0.2, 600)),
+        ("leak", "bad", lambda data: np.array(["low", "high"])[data["y"]]),
+        ("sentinel", "bad", lambda data: np.where(np.arange(600) % 9, np.arange(600) % 50, 999)),
+        ("sentinel", "bad", lambda data: np.where(np.arange(600) % 9, np.arange(600) % 50, -1)),
+        ("sentinel", "bad", lambda data: np.array([["p", "q", "?"][i % 3] for i in range(600)])),
+        ("many_missing", "bad", lambda data: np.where(np.arange(600) % 2, np.nan, data["x"] * 3)),
+        ("all_missing", "bad", lambda data: np.full(600, np.nan)),
+        ("class_imbalance", "y", lambda data: None),
+    ],
+)
+def test_a_planted_defect_is_found_and_no_other(tmp_path: Path, kind: str, column: str, values: Any) -> None:
+    data = clean()
+    if column == "y":
+        data["y"] = (np.arange(600) % 25 == 0).astype(int)
+    else:
+        data["bad"] = values(data)
+    assert told(profiled(pa.table(data), tmp_path)) == {(kind, column)}
+
+
+def test_a_leak_into_a_quantity_is_found(tmp_path: Path) -> None:
+    data = clean()
+    data["y"] = data["x"] * 2 + np.random.default_rng(0).normal(0, 5, 600)
+    data["bad"] = data["y"] ** 3
+    assert told(profiled(pa.table(data), tmp_path)) == {("leak", "bad")}
+
+
+def test_repeated_rows_are_counted_within_and_across_splits(tmp_path: Path) -> None:
+    table = pa.table({**clean(), "part": ["train"] * 400 + ["validation"] * 100 + ["test"] * 100})
+    again = table.slice(0, 12).set_column(3, "part", pa.array(["test"] * 12))
+    result = profiled(pa.concat_tables([table, again]), tmp_path, split="part")
+    found = {finding.kind: finding.value for finding in result.findings}
+    assert found == {"duplicate_rows": 12, "split_overlap": 12}
+
+
+def test_the_blocks_do_not_change_the_profile(tmp_path: Path) -> None:
+    results = []
+    for size in (400, 33):
+        write_people(tmp_path, row_group_size=size)
+        spec = DataSpec(source="people.parquet", target="rich", key="person")
+        results.append(profile(spec, base=tmp_path).to_json())
+    for result in results:
+        for column in result["columns"]:
+            column["mean"] = column["mean"] and pytest.approx(column["mean"])
+            column["deviation"] = column["deviation"] and pytest.approx(column["deviation"])
+        result.pop("num_bytes")
+    assert results[0] == results[1]
+
+
+def test_a_profile_is_plain_json_without_nan(tmp_path: Path) -> None:
+    table = people(200).append_column("when", pa.array(range(200), pa.timestamp("s")))
+    table = table.append_column("vector", pa.array([[1.0]] * 200))
+    result = profiled(table, tmp_path, target="rich")
+    again = json.loads(json.dumps(result.to_json(), allow_nan=False))
+    assert [column["kind"] for column in again["columns"]][-2:] == ["time", "other"]
+    assert ("unsupported", "when") in told(result)
+    assert again["columns"][-2]["maximum"] == "1970-01-01 00:03:19"
+
+
+def test_the_summary_has_one_aligned_line_a_column(tmp_path: Path) -> None:
+    result = profiled(people(200), tmp_path, target="rich", exclude=["person"])
+    lines = result.summary().splitlines()
+    assert lines[0] == "t.parquet: 200 rows, 6 columns, binary (2 classes)"
+    start = lines.index(next(line for line in lines if line.startswith("age ")))
+    assert [line.split()[0] for line in lines[start : start + 6]] == people(1).column_names
+    assert max(map(len, lines[start : start + 6])) < 140
+
+
+def test_the_suggested_expectations_hold_for_the_data(tmp_path: Path) -> None:
+    result = profiled(people(200), tmp_path, target="rich", exclude=["person"])
+    suggested = result.suggested_expect()
+    assert suggested["job"] == ["clerk", "cook", "nurse", "pilot", "poet"]
+    spec = DataSpec(source="t.parquet", target="rich", exclude=("person",), expect=suggested)
+    assert not [finding for finding in profile(spec, base=tmp_path).findings if finding.kind == "bad_rows"]
+
+
+class TagBalance(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        assert not any(name in ("src", "href") for name, _ in attrs)
+        if tag != "meta":
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+
+def test_the_page_stands_alone_and_escapes_what_the_data_says(tmp_path: Path) -> None:
+    data = clean()
+    data["<script>alert(1)</script>"] = np.array(["<b>", "&"])[np.arange(600) % 2]
+    page = profiled(pa.table(data), tmp_path).to_html()
+    parser = TagBalance()
+    parser.feed(page)
+    assert parser.open == []
+    assert "script" not in parser.seen
+    assert "b" in parser.seen  # our own figures, not the data's
+    assert "&lt;b&gt;" in page
+
+
+def test_the_area_under_the_curve_counts_ties_half() -> None:
+    scores = np.array([1.0, 2.0, 2.0, 3.0])
+    assert single_feature_auc(scores, np.array([False, False, True, True])) == pytest.approx(3.5 / 4)
+    assert single_feature_auc(-scores, np.array([False, False, True, True])) == pytest.approx(3.5 / 4)
+    assert single_feature_auc(np.zeros(4), np.array([False, True, True, True])) == 0.5
+
+
+def test_rank_correlation_sees_order_alone() -> None:
+    values = np.array([1.0, 5.0, 2.0, 9.0])
+    assert rank_correlation(values, -np.exp(values)) == pytest.approx(1.0)
+    assert rank_correlation(values, np.ones(4)) == 0.0
+
+
+def test_the_known_defects_of_real_tables_are_found() -> None:
+    base = shared_data()
+    bike = profile(DataSpec(source="bike_sharing_hourly.parquet", target="cnt", time="dteday"), base=base)
+    assert {("leak", "registered"), ("id_like", "instant")} <= told(bike)
+    bank = profile(DataSpec(source="bank_marketing.parquet", target="y"), base=base)
+    assert {("sentinel", "pdays"), ("sentinel", "default"), ("class_imbalance", "y")} <= told(bank)
+    adult = profile(DataSpec(source="adult.parquet", target="income", split={"column": "split"}), base=base)  # type: ignore[arg-type]
+    assert not {kind for kind, _ in told(adult)} & {"leak", "id_like", "constant"}
+    assert [finding.value for finding in adult.findings if finding.kind == "duplicate_rows"] == [52.0]

@@ -1,0 +1,75 @@
+"""What only Ray can show: that its workers give what this process gives."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from data_tables import write_people
+
+from mlcluster.data import LocalEngine, prepare
+from mlcluster.data.ray_engine import RayDataEngine
+from mlcluster.errors import ClusterError, DataError
+from mlcluster.spec import DataSpec
+
+SPEC = DataSpec(source="people.parquet", target="rich", exclude=("person",), expect={"age": {"max": 89}})  # type: ignore[dict-item]
+
+
+@pytest.fixture(scope="module")
+def some_ray_session(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The session that the whole suite shares, or one of our own where there is none."""
+    try:
+        request.getfixturevalue("ray_session")
+    except pytest.FixtureLookupError:
+        pass
+    else:
+        yield
+        return
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_AUTH_MODE", "disabled")
+        folder = tempfile.mkdtemp(prefix="mlc-", dir=tempfile.gettempdir())
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
+        yield
+        ray.shutdown()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("some_ray_session")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_ray_gives_the_snapshot_that_this_process_gives(tmp_path: Path) -> None:
+    write_people(tmp_path, 600, row_group_size=150)
+    quarantine = SPEC.model_copy(update={"bad_rows": "quarantine"})
+    local, on_ray = (
+        prepare(quarantine, base=tmp_path, folder=tmp_path / type(engine).__name__, seed=3, engine=engine)
+        for engine in (LocalEngine(), RayDataEngine())
+    )
+    assert on_ray.digest == local.digest
+    assert on_ray.manifest == local.manifest
+    for split in ("train", "validation", "test"):
+        # Compared as text: NaN equals nothing, itself included.
+        assert str(on_ray.table(split).to_pylist()) == str(local.table(split).to_pylist())
+        assert on_ray.matrices(split, "dense")[0].tobytes() == local.matrices(split, "dense")[0].tobytes()
+    assert str(on_ray.quarantine().to_pylist()) == str(local.quarantine().to_pylist())
+
+    with pytest.raises(DataError, match=r"data\.expect\.age = \.\.89 is broken"):
+        prepare(SPEC, base=tmp_path, folder=tmp_path / "failed", seed=3, engine=RayDataEngine())
+    (tmp_path / "people.parquet").write_bytes(b"")
+    with pytest.raises(DataError, match="cannot be read"):
+        prepare(SPEC, base=tmp_path, folder=tmp_path / "failed", seed=3, engine=RayDataEngine())
+
+
+@pytest.mark.slow
+def test_without_a_session_the_fix_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)
+    with pytest.raises(ClusterError, match=r"ray = no session; start one with ray\.init"):
+        RayDataEngine().run(str, [1])

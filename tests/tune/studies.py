@@ -1,0 +1,158 @@
+"""Studies of a synthetic family whose training is a pure function of the segment, for any runner."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mlcluster.cost import Ledger
+from mlcluster.search import BestFamiliesSource, Fidelity, HyperbandSettings, RandomWithinFamily
+from mlcluster.spec import Configuration, FloatDomain
+from mlcluster.train import CurvePoint, Segment, TrialReport
+from mlcluster.tune import Study, StudyBudget, StudyPlan
+
+MAX_UNITS = 27
+RUNGS = (1, 3, 9, 27)
+"""Units at each rung, where a unit costs the same in each trial."""
+SPACE = {"quality": FloatDomain(low=0.0, high=1.0, default=0.5), "pace": FloatDomain(low=0.1, high=1.0, default=0.3)}
+
+
+def synthetic_plan(
+    *,
+    families: tuple[str, ...] = ("toy",),
+    seconds: float = 10_000.0,
+    num_slots: int = 1,
+    usd_per_second: float = 1e-4,
+    max_trials: int | None = None,
+    seed: int = 0,
+    unit_seconds: float = 1.0,
+) -> StudyPlan:
+    """A study in which a unit of each trial is nominally `unit_seconds` long."""
+
+    def nominal_seconds(configuration: Configuration, units: int) -> float:
+        return units * unit_seconds
+
+    fidelity = Fidelity(max_units=MAX_UNITS, nominal_seconds=nominal_seconds)
+    return StudyPlan(
+        study_id="synthetic",
+        metric="log_loss",
+        seed=seed,
+        spaces=dict.fromkeys(families, SPACE),
+        fidelities=dict.fromkeys(families, fidelity),
+        settings=HyperbandSettings(rungs_seconds=tuple(units * unit_seconds for units in RUNGS)),
+        budget=StudyBudget(
+            seconds=seconds, num_slots=num_slots, usd_per_second=usd_per_second, max_trials=max_trials
+        ),
+    )
+
+
+def open_study(plan: StudyPlan, folder: Path, *, cap_usd: float, clock: Callable[[], float]) -> tuple[Study, Ledger]:
+    """The study as any driver begins it: what a crash left reserved is closed first."""
+    ledger = Ledger(folder / "ledger.jsonl", cap_usd=cap_usd, now=clock())
+    try:
+        ledger.close_open_reservations(usd_per_second=plan.budget.usd_per_second, now=clock())
+        source = BestFamiliesSource(
+            RandomWithinFamily(plan.spaces, seed=plan.seed), tuple(plan.spaces), seed=plan.seed
+        )
+        return Study(plan, folder=folder / "study", ledger=ledger, source=source, clock=clock), ledger
+    except BaseException:
+        ledger.close()
+        raise
+
+
+def loss_after(configuration: Configuration, units: int) -> float:
+    """Falls with units, each configuration at its own pace to its own floor."""
+    return float(configuration["quality"]) + math.exp(-units * float(configuration["pace"]))
+
+
+def report_of(segment: Segment, *, seconds: float, units: int | None = None) -> TrialReport:
+    """What a training of `segment` reports that took `seconds`; cut at `units`, if given."""
+    reached = segment.stop_units if units is None else units
+    trained = range(segment.start_units + 1, reached + 1)
+    curve = tuple(
+        CurvePoint(units=unit, value=loss_after(segment.configuration, unit), seconds=seconds) for unit in trained
+    )
+    return TrialReport(
+        trial_id=segment.trial_id,
+        units=reached,
+        loss=loss_after(segment.configuration, reached),
+        seconds=seconds,
+        curve=curve,
+        checkpoint=f"{segment.trial_id}-{reached}.state",
+    )
+
+
+class WorkerDies(Exception):
+    """Raised by a trainer to say that its worker is gone."""
+
+
+@dataclass(frozen=True)
+class SyntheticTrainer:
+    """Trains at `seconds_per_unit`, and notes each segment that it has finished in `folder`.
+
+    `deaths` are (trial id, units, times): the worker dies that often at that trial's segment from those units.
+    """
+
+    folder: Path
+    seconds_per_unit: float = 0.0
+    deaths: tuple[tuple[str, int, int], ...] = ()
+
+    def __call__(self, segment: Segment) -> TrialReport:
+        self._perhaps_die(segment)
+        started = time.monotonic()
+        for _ in range(segment.start_units, segment.stop_units):
+            time.sleep(self.seconds_per_unit)
+        note(self.folder / "executed.jsonl", segment_key(segment))
+        # Without a pace, what is reported does not depend on the machine.
+        seconds = time.monotonic() - started if self.seconds_per_unit else 0.01
+        return report_of(segment, seconds=seconds)
+
+    def _perhaps_die(self, segment: Segment) -> None:
+        times = sum(
+            times for name, units, times in self.deaths if (name, units) == (segment.trial_id, segment.start_units)
+        )
+        if noted(self.folder / "deaths.jsonl").count(segment_key(segment)) < times:
+            note(self.folder / "deaths.jsonl", segment_key(segment))
+            raise WorkerDies
+
+
+@dataclass(frozen=True)
+class InWorker:
+    """A trainer whose worker really dies."""
+
+    trainer: SyntheticTrainer
+
+    def __call__(self, segment: Segment) -> TrialReport:
+        try:
+            return self.trainer(segment)
+        except WorkerDies:
+            os._exit(1)
+
+
+def segment_key(segment: Segment) -> list[Any]:
+    return [segment.trial_id, segment.start_units, segment.stop_units]
+
+
+def note(path: Path, value: Any) -> None:
+    """Appends a line; short writes in append mode are whole, whoever else appends."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(descriptor, json.dumps(value).encode() + b"\n")
+    os.close(descriptor)
+
+
+def noted(path: Path) -> list[Any]:
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+
+def journal_of(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
+    """The events of one kind in a study's journal, in order."""
+    for line in (folder / "study" / "journal.jsonl").read_text().splitlines():
+        event = json.loads(line)
+        if event["kind"] == kind:
+            yield event

@@ -1,0 +1,219 @@
+"""What only Ray can show: dead drivers, trainings that never return, and what its own scheduler does."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from mlcluster.cost import read_ledger
+from mlcluster.train import Segment, TrialReport
+from tests.tune.dying_driver import CAP_USD
+from tests.tune.studies import (
+    MAX_UNITS,
+    RUNGS,
+    SyntheticTrainer,
+    journal_of,
+    loss_after,
+    note,
+    noted,
+    open_study,
+    synthetic_plan,
+)
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(180),
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"),
+]
+
+
+@dataclass
+class Drivers:
+    """Starts driver processes, and ends whatever is left of them."""
+
+    folder: Path
+
+    def start(self) -> psutil.Popen:
+        with (self.folder / "driver.log").open("a") as log:
+            return psutil.Popen(
+                [sys.executable, "-m", "tests.tune.dying_driver", str(self.folder)],
+                cwd=REPOSITORY,
+                stdout=log,
+                stderr=log,
+            )
+
+    def reap(self, processes: list[psutil.Process]) -> None:
+        """Waits for processes of ours to end by themselves, then ends them one by one."""
+        _, alive = psutil.wait_procs(processes, timeout=15)
+        for process in alive:
+            process.kill()
+        psutil.wait_procs(alive, timeout=5)
+        temp_dir = self.folder / "temp_dir"
+        if temp_dir.exists():
+            shutil.rmtree(temp_dir.read_text(), ignore_errors=True)
+
+
+@pytest.fixture
+def drivers(tmp_path: Path) -> Iterator[Drivers]:
+    yield Drivers(tmp_path)
+    children = psutil.Process().children(recursive=True)
+    ours = [child for child in children if str(tmp_path) in " ".join(child.cmdline())]
+    Drivers(tmp_path).reap([*ours, *(descendant for child in ours for descendant in child.children(recursive=True))])
+
+
+def test_a_driver_killed_in_the_middle_is_followed_by_one_that_goes_on_where_it_was(
+    drivers: Drivers, tmp_path: Path
+) -> None:
+    executed = tmp_path / "executed.jsonl"
+    first = drivers.start()
+    while len(noted(executed)) < 6:
+        assert first.poll() is None, (tmp_path / "driver.log").read_text()[-2000:]
+        time.sleep(0.05)
+    descendants = first.children(recursive=True)
+    first.kill()
+    first.wait(timeout=10)
+    drivers.reap(descendants)
+    assert not (tmp_path / "ended.json").exists()
+    reported = {event["trial_id"]: event["loss"] for event in journal_of(tmp_path, "report")}
+    units_before = {event["trial_id"]: event["units"] for event in journal_of(tmp_path, "report")}
+    executed_before = noted(executed)
+    assert len(reported) >= 4
+    reserved = sum(entry.usd for entry in read_ledger(tmp_path / "ledger.jsonl") if entry.operation == "reserve")
+
+    second = drivers.start()
+    assert second.wait(timeout=120) == 0, (tmp_path / "driver.log").read_text()[-2000:]
+    opened = json.loads((tmp_path / "opened.json").read_text())
+    ended = json.loads((tmp_path / "ended.json").read_text())
+    # The rungs are as they were, and what the dead driver may have spent is on the bill.
+    assert {name: list(losses.values())[-1] for name, losses in opened["losses"].items() if losses} == reported
+    assert 0 < opened["spent_usd"] <= reserved
+    assert opened["reserved_usd"] == 0
+    assert ended["lost_usd"] == opened["spent_usd"] < ended["usd"] <= CAP_USD
+    # Nothing that was reported is run again; what was interrupted is run from its checkpoint.
+    again = noted(executed)[len(executed_before) :]
+    assert all(start >= units_before.get(trial_id, 0) for trial_id, start, _ in again)
+    interrupted = {event["trial_id"] for event in journal_of(tmp_path, "interrupted")}
+    assert {key[0] for key in again if key in executed_before} <= interrupted
+    assert len(ended["trials"]) == 9
+    assert all(units == RUNGS[rung] for units, rung in ended["trials"].values())
+
+
+@dataclass(frozen=True)
+class StuckTrainer:
+    """One trial never returns, and never lets go of the interpreter either."""
+
+    folder: Path
+    stuck: str
+
+    def __call__(self, segment: Segment) -> TrialReport:
+        if segment.trial_id == self.stuck:
+            note(self.folder / "stuck.jsonl", [time.time(), segment.deadline])
+            sum(itertools.repeat(0))  # in C, for ever: no other thread of the process runs again
+        return SyntheticTrainer(self.folder)(segment)
+
+
+@pytest.mark.usefixtures("ray_session")
+def test_a_training_that_never_returns_ends_when_its_money_does_and_the_study_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mlcluster.tune.ray_study import run_study_on_ray
+
+    monkeypatch.setattr("mlcluster.tune.study.WORKER_START_SECONDS", 6.0)
+    plan = synthetic_plan(max_trials=3, usd_per_second=0.001, seconds=100.0)
+    study, ledger = open_study(plan, tmp_path, cap_usd=0.1, clock=time.time)
+    result = run_study_on_ray(
+        study, StuckTrainer(tmp_path, stuck="t0001"), folder=tmp_path / "ray", progress=lambda _: None
+    )
+    assert ledger.spent_usd + ledger.reserved_usd <= 0.1
+    ledger.close()
+    assert result.trials["t0001"].state == "failed"
+    assert {trial.trial_id for trial in result.ranked()} == {"t0000", "t0002"}
+    assert result.usd <= 0.1
+    lost = [event["at"] for event in journal_of(tmp_path, "lost")]
+    tries = noted(tmp_path / "stuck.jsonl")
+    assert len(tries) == len(lost) == 2
+    for (began, deadline), noticed in zip(tries, lost, strict=True):
+        assert began < deadline
+        assert noticed - deadline < 3.0, "the worker outlived what was paid for"
+
+
+def test_rays_own_hyperband_does_not_prune_on_two_cpus_and_ours_does(ray_session: None, tmp_path: Path) -> None:
+    from ray import tune
+
+    from mlcluster.tune.ray_study import run_study_on_ray
+
+    plan = synthetic_plan(num_slots=2, max_trials=27)
+    configurations = [
+        event["candidate"]["configuration"] for event in _simulated_starts(tmp_path) if event["start_units"] == 0
+    ]
+    assert len(configurations) == 27
+    analysis = tune.Tuner(
+        tune.with_resources(_stock_trainable(), {"cpu": 1}),
+        param_space={"configuration": tune.grid_search(configurations)},
+        tune_config=tune.TuneConfig(
+            metric="loss",
+            mode="min",
+            reuse_actors=True,
+            scheduler=tune.schedulers.HyperBandScheduler(max_t=MAX_UNITS, reduction_factor=3),
+        ),
+        run_config=tune.RunConfig(storage_path=str(tmp_path / "stock"), verbose=0),
+    ).fit()
+    stock_units = sum(result.metrics["training_iteration"] for result in analysis)
+
+    (tmp_path / "ours").mkdir()
+    study, ledger = open_study(plan, tmp_path / "ours", cap_usd=10.0, clock=time.time)
+    run_study_on_ray(study, SyntheticTrainer(tmp_path / "ours"), folder=tmp_path / "ray", progress=lambda _: None)
+    ledger.close()
+    our_units = sum(stop - start for _, start, stop in noted(tmp_path / "ours" / "executed.jsonl"))
+    print(f"units of 27 trials: ours {our_units}, Ray's HyperBand {stock_units}, all {27 * MAX_UNITS}")
+    assert our_units < stock_units / 2
+
+
+def _simulated_starts(tmp_path: Path) -> list[dict[str, Any]]:
+    from mlcluster.tune import VirtualClock, simulate_study
+
+    folder = tmp_path / "simulated"
+    folder.mkdir()
+    clock = VirtualClock()
+    study, ledger = open_study(synthetic_plan(num_slots=2, max_trials=27), folder, cap_usd=10.0, clock=clock)
+    simulate_study(study, SyntheticTrainer(folder), clock)
+    ledger.close()
+    return list(journal_of(folder, "start"))
+
+
+def _stock_trainable() -> type[Any]:
+    """The same training for Ray's own schedulers: one unit a step."""
+    from ray import tune
+
+    class OneUnitAStep(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            self._configuration, self._units = config["configuration"], 0
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            self.setup(new_config)
+            return True
+
+        def step(self) -> dict[str, Any]:
+            self._units += 1
+            return {"loss": loss_after(self._configuration, self._units), "done": self._units == MAX_UNITS}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+            return {"units": self._units}
+
+        def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
+            self._units = (checkpoint or {"units": 0})["units"]
+
+    return OneUnitAStep

@@ -1,0 +1,470 @@
+"""Money, minutes and memory, on a virtual clock: whatever the durations are and whenever a driver dies."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mlcluster.cost import Ledger
+from mlcluster.errors import ClusterError, SpecError
+from mlcluster.search import TrialState
+from mlcluster.train import DataSize, Segment, TrialReport
+from mlcluster.tune import (
+    Ending,
+    Study,
+    StudyPlan,
+    StudyResult,
+    VirtualClock,
+    check_room_for_one_trial,
+    plan_study,
+    simulate_study,
+)
+from tests.tune.studies import RUNGS, journal_of, open_study, report_of, synthetic_plan
+
+ROUNDING = 1e-6
+abandoning = pytest.mark.filterwarnings("ignore::ResourceWarning")
+"""For tests in which a driver dies: it closes none of its files."""
+
+
+class DriverDies(BaseException):
+    """The process is gone: nothing may catch it."""
+
+
+@dataclass
+class Disk:
+    """Stands in for `os.fsync`: at the given call the driver dies, with some of the last line not yet on disk."""
+
+    dies_at: int | None = None
+    torn_share: float = 0.0
+    calls: int = 0
+
+    def fsync(self, descriptor: int) -> None:
+        self.calls += 1
+        if self.calls != self.dies_at:
+            return
+        path = Path(f"/proc/self/fd/{descriptor}").resolve()
+        last_line_bytes = len(path.read_bytes()[:-1].split(b"\n")[-1]) + 1
+        os.ftruncate(descriptor, path.stat().st_size - round(self.torn_share * last_line_bytes))
+        raise DriverDies
+
+
+@dataclass
+class Truth:
+    """What the nodes really cost and how long they really ran, whatever the study believes."""
+
+    plan: StudyPlan
+    cap_usd: float
+    billed_seconds: float = 0.0
+    """Of earlier drivers."""
+    started_at: float | None = None
+
+    @property
+    def rate(self) -> float:
+        return self.plan.budget.usd_per_second
+
+    def check(self, now: float, ledger: Ledger | None = None) -> None:
+        seconds = self.billed_seconds + (0.0 if self.started_at is None else now - self.started_at)
+        assert seconds <= self.plan.budget.seconds + ROUNDING, "the study took more minutes than it had"
+        assert seconds * self.rate <= self.cap_usd + ROUNDING, "the nodes cost more than the cap"
+        if ledger is not None:
+            assert ledger.spent_usd + ledger.reserved_usd <= self.cap_usd + ROUNDING
+            assert ledger.spent_usd + ledger.reserved_usd >= seconds * self.rate - ROUNDING, "nodes ran unpaid"
+
+    def end_of_driver(self, now: float) -> None:
+        if self.started_at is not None:
+            self.billed_seconds += now - self.started_at
+        self.started_at = None
+
+
+class CheckedClock(VirtualClock):
+    """Checks the bill at each moment at which anything happens; the bill only grows between two of them."""
+
+    def __init__(self, truth: Truth) -> None:
+        self._truth = truth
+        self.ledger: Ledger | None = None
+        self._now = 1_000.0
+
+    @property
+    def now(self) -> float:  # type: ignore[override]
+        return self._now
+
+    @now.setter
+    def now(self, value: float) -> None:
+        assert value >= self._now
+        self._truth.check(value, self.ledger)
+        self._now = value
+
+
+@dataclass
+class RandomTraining:
+    """Segments that take a random multiple of what was expected, that are cut or overrun, or whose worker is lost."""
+
+    rng: np.random.Generator
+    slowdown_sigma: float
+    loss_share: float
+    reported: list[tuple[str, int, int]] = field(default_factory=list)
+
+    def __call__(self, segment: Segment) -> TrialReport | None:
+        if self.rng.random() < self.loss_share:
+            return None
+        units = segment.stop_units - segment.start_units
+        unit_seconds = float(np.exp(self.rng.normal(0.0, self.slowdown_sigma)))
+        if units * unit_seconds <= segment.limit_seconds:
+            return self._report(segment, segment.stop_units, units * unit_seconds)
+        fitting = int(segment.limit_seconds / unit_seconds)
+        if fitting == 0:
+            return None  # the watchdog ends it
+        return self._report(segment, segment.start_units + fitting, fitting * unit_seconds)
+
+    def _report(self, segment: Segment, units: int, seconds: float) -> TrialReport:
+        self.reported.append((segment.trial_id, segment.start_units, units))
+        return report_of(segment, seconds=seconds, units=units)
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """One random course of events."""
+
+    seed: int
+    num_slots: int
+    seconds: float
+    cap_usd: float
+    slowdown_sigma: float
+    loss_share: float
+    crashes: tuple[tuple[int, float, float], ...]
+    """Per driver that dies: at which write, how much of that line is torn off, seconds until the next driver."""
+
+
+schedules = st.builds(
+    Schedule,
+    seed=st.integers(0, 2**31),
+    num_slots=st.integers(1, 3),
+    seconds=st.floats(10.0, 150.0),
+    cap_usd=st.floats(0.1, 1.5),
+    slowdown_sigma=st.sampled_from([0.0, 0.5, 2.0]),
+    loss_share=st.sampled_from([0.0, 0.1, 0.5]),
+    crashes=st.lists(
+        st.tuples(st.integers(1, 60), st.floats(0.0, 1.0), st.floats(0.0, 30.0)), max_size=3
+    ).map(tuple),
+)
+
+
+def run_through_crashes(
+    schedule: Schedule, folder: Path, patch: pytest.MonkeyPatch
+) -> tuple[StudyResult, RandomTraining, Truth]:
+    """Drives one study to its end, with a new driver after each crash."""
+    plan = synthetic_plan(
+        families=("toy", "tree"),
+        num_slots=schedule.num_slots,
+        seconds=schedule.seconds,
+        usd_per_second=0.01,
+        max_trials=30,
+        seed=schedule.seed % 1000,
+    )
+    truth = Truth(plan, schedule.cap_usd)
+    clock = CheckedClock(truth)
+    training = RandomTraining(np.random.default_rng(schedule.seed), schedule.slowdown_sigma, schedule.loss_share)
+    for dies_at, torn_share, downtime_seconds in (*schedule.crashes, (None, 0.0, 0.0)):
+        patch.setattr(os, "fsync", Disk(dies_at, torn_share).fsync)
+        ledger = None
+        try:
+            study, ledger = open_study(plan, folder, cap_usd=schedule.cap_usd, clock=clock)
+            clock.ledger, truth.started_at = ledger, clock.now
+            return simulate_study(study, training, clock), training, truth
+        except DriverDies:
+            truth.end_of_driver(clock.now)
+            clock.ledger = None
+            clock.now += downtime_seconds
+        finally:
+            if ledger is not None:
+                ledger.close()
+    raise AssertionError("the last driver does not die")
+
+
+@abandoning
+@settings(max_examples=1_000, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(schedule=schedules)
+def test_money_and_minutes_hold_at_every_moment_through_slow_work_lost_workers_and_dead_drivers(
+    schedule: Schedule, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("study")
+    with pytest.MonkeyPatch.context() as patch:
+        result, training, truth = run_through_crashes(schedule, folder, patch)
+    assert result.usd <= schedule.cap_usd + ROUNDING
+    assert result.seconds <= schedule.seconds + ROUNDING
+    assert result.usd >= truth.billed_seconds * truth.rate - ROUNDING
+    assert sum(trial.usd for trial in result.trials.values()) <= result.usd + ROUNDING
+    if not schedule.crashes:
+        assert len(set(training.reported)) == len(training.reported), "a segment was trained twice"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
+def paced(segment: Segment) -> TrialReport:
+    return report_of(segment, seconds=0.5 * (segment.stop_units - segment.start_units))
+
+
+def simulated(plan: StudyPlan, folder: Path, *, cap_usd: float = 10.0) -> StudyResult:
+    clock = VirtualClock(1_000.0)
+    study, ledger = open_study(plan, folder, cap_usd=cap_usd, clock=clock)
+    result = simulate_study(study, paced, clock)
+    ledger.close()
+    return result
+
+
+def memory_of(study: Study) -> dict[str, object]:
+    """All that the policy knows, trial by trial; what ran when the driver died stands where it stood before."""
+    return {
+        trial.trial_id: (trial.candidate, trial.rung, trial.units, trial.target_units, dict(trial.losses))
+        for trial in study.trials
+    }
+
+
+@abandoning
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1000), num_segments=st.integers(0, 40), num_slots=st.integers(1, 3))
+def test_a_new_driver_knows_all_that_the_dead_one_knew_and_runs_nothing_twice(
+    seed: int, num_segments: int, num_slots: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("study")
+    plan = synthetic_plan(num_slots=num_slots, max_trials=15, seed=seed)
+    clock = VirtualClock(1_000.0)
+    executed: list[tuple[str, int]] = []
+
+    def dying(segment: Segment) -> TrialReport:
+        if len(executed) == num_segments:
+            raise DriverDies
+        return training(segment)
+
+    def training(segment: Segment) -> TrialReport:
+        executed.append((segment.trial_id, segment.start_units))
+        return paced(segment)
+
+    study, ledger = open_study(plan, folder, cap_usd=10.0, clock=clock)
+    try:
+        simulate_study(study, dying, clock)
+    except DriverDies:
+        pass
+    else:
+        ledger.close()
+        return
+    running = {trial.trial_id for trial in study.trials if trial.state is TrialState.RUNNING}
+    finished = [key for key in executed if key[0] not in running]
+    before, best, spent_and_reserved = memory_of(study), study.best, ledger.spent_usd + ledger.reserved_usd
+    shares = ledger.shares_of("tune")
+    ledger.close()
+
+    clock.now += 5.0
+    executed.clear()
+    again, ledger = open_study(plan, folder, cap_usd=10.0, clock=clock)
+    assert again.is_resumed
+    assert memory_of(again) == before
+    assert again.best == best
+    assert ledger.shares_of("tune") == shares
+    assert ledger.reserved_usd == 0.0
+    assert ledger.spent_usd <= spent_and_reserved + ROUNDING
+    result = simulate_study(again, training, clock)
+    ledger.close()
+    assert not set(executed) & set(finished)
+    assert len(result.trials) == 15
+    assert all(trial.value is not None for trial in result.trials.values())
+
+
+@abandoning
+def test_a_resumed_study_ends_as_an_unbroken_one(tmp_path: Path) -> None:
+    """With one worker, and no time lost that the budget would miss, even the order of decisions is the same."""
+    plan = synthetic_plan(max_trials=12, seed=3)
+    unbroken = simulated(plan, tmp_path / "unbroken")
+    clock, reports = VirtualClock(1_000.0), 0
+    study, ledger = open_study(plan, tmp_path / "broken", cap_usd=10.0, clock=clock)
+    while reports < 7:
+        segment = study.next_segment()
+        assert segment is not None
+        report = paced(segment)
+        clock.now += report.seconds
+        study.report(report)
+        reports += 1
+    ledger.close()
+    study, ledger = open_study(plan, tmp_path / "broken", cap_usd=10.0, clock=clock)
+    resumed = simulate_study(study, paced, clock)
+    ledger.close()
+    assert {name: (t.rung, t.value, t.curve) for name, t in resumed.trials.items()} == {
+        name: (t.rung, t.value, t.curve) for name, t in unbroken.trials.items()
+    }
+    assert decisions(tmp_path / "broken") == decisions(tmp_path / "unbroken")
+
+
+def decisions(folder: Path) -> list[tuple[object, ...]]:
+    return [
+        (event["trial_id"], event["candidate"], event["rung"], event["start_units"], event["stop_units"])
+        for event in journal_of(folder, "start")
+    ]
+
+
+def test_the_same_seed_and_reports_give_the_same_decisions_and_another_seed_other_trials(tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        simulated(synthetic_plan(num_slots=2, max_trials=20, seed=seed), tmp_path / name)
+    assert decisions(tmp_path / "a") == decisions(tmp_path / "b")
+    configurations = [
+        {str(event[1]) for event in decisions(tmp_path / name)} for name in ("a", "c")
+    ]
+    assert len(configurations[0] & configurations[1]) == 1  # the family's default
+
+
+def test_what_a_study_leaves_unspent_is_free_for_the_next_stage(folder: Path) -> None:
+    clock = VirtualClock(0.0)
+    study, ledger = open_study(synthetic_plan(max_trials=3), folder, cap_usd=10.0, clock=clock)
+    result = simulate_study(study, paced, clock)
+    assert ledger.reserved_usd == 0.0
+    assert result.usd == pytest.approx(clock.now * 1e-4)
+    assert ledger.free_usd == pytest.approx(10.0 - result.usd)
+    ledger.close()
+
+
+def test_idle_workers_are_on_the_bill_and_trials_carry_only_their_share(folder: Path) -> None:
+    plan = synthetic_plan(num_slots=4, max_trials=1, usd_per_second=0.01)
+    result = simulated(plan, folder)
+    assert result.usd == pytest.approx(result.seconds * 0.01)
+    assert result.trials["t0000"].usd == pytest.approx(result.usd / 4)
+
+
+def test_a_study_says_done_only_once_each_family_was_tried_and_one_trial_reached_the_top(tmp_path: Path) -> None:
+    assert simulated(synthetic_plan(max_trials=27), tmp_path / "a").ending is Ending.DONE
+    assert simulated(synthetic_plan(max_trials=3), tmp_path / "b").ending is Ending.BUDGET
+    cut = simulated(synthetic_plan(families=("toy", "other"), max_trials=1), tmp_path / "c")
+    assert cut.ending is Ending.BUDGET
+
+
+def test_the_result_ranks_by_validation_score_and_its_improvements_only_improve(folder: Path) -> None:
+    result = simulated(synthetic_plan(max_trials=27), folder)
+    values = [trial.value for trial in result.ranked()]
+    assert values == sorted(values)
+    scores = [improvement.value for improvement in result.improvements]
+    assert scores == sorted(scores, reverse=True)
+    assert scores[-1] == values[0]
+    assert [step.usd for step in result.improvements] == sorted(step.usd for step in result.improvements)
+    assert result.trials[result.improvements[-1].trial_id].rung == len(RUNGS) - 1
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_trial_without_a_finite_loss_fails_and_the_study_goes_on(folder: Path, loss: float) -> None:
+    clock = VirtualClock(0.0)
+
+    def training(segment: Segment) -> TrialReport:
+        report = paced(segment)
+        if segment.trial_id != "t0001":
+            return report
+        return TrialReport(
+            trial_id="t0001", units=report.units, loss=loss, seconds=report.seconds, curve=report.curve,
+            checkpoint=report.checkpoint,
+        )  # fmt: skip
+
+    study, ledger = open_study(synthetic_plan(max_trials=6), folder, cap_usd=10.0, clock=clock)
+    result = simulate_study(study, training, clock)
+    ledger.close()
+    assert result.trials["t0001"].state == "failed"
+    assert result.trials["t0001"].value is None
+    assert len(result.trials) == 6
+    assert "t0001" not in {trial.trial_id for trial in result.ranked()}
+    again, ledger = open_study(synthetic_plan(max_trials=6), folder, cap_usd=10.0, clock=clock)
+    assert again.trials[1].state is TrialState.FAILED
+    again.finish()
+    ledger.close()
+
+
+@abandoning
+def test_a_trial_that_kills_its_worker_is_given_up_for_good_even_if_the_driver_dies_meanwhile(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second loss and the giving up are one decision, wherever between its writes the driver dies."""
+    plan = synthetic_plan(max_trials=1)
+    for write in range(1, 5):
+        here, clock = folder / str(write), VirtualClock(0.0)
+        study, ledger = open_study(plan, here, cap_usd=10.0, clock=clock)
+        study.next_segment()
+        study.lose("t0000", "its worker was lost")
+        study.next_segment()
+        with monkeypatch.context() as patch:
+            disk = Disk(dies_at=write)
+            patch.setattr(os, "fsync", disk.fsync)
+            try:
+                study.lose("t0000", "its worker was lost")
+            except DriverDies:
+                pass
+        ledger.close()
+        again, ledger = open_study(plan, here, cap_usd=10.0, clock=clock)
+        assert again.trials[0].state is TrialState.FAILED
+        assert again.next_segment() is None
+        again.finish()
+        ledger.close()
+
+
+def test_only_checkpoints_that_may_be_needed_are_kept(folder: Path) -> None:
+    clock = VirtualClock(0.0)
+    kept = folder / "study" / "checkpoints"
+    kept.mkdir(parents=True)
+
+    def training(segment: Segment) -> TrialReport:
+        report = paced(segment)
+        (kept / report.checkpoint).write_bytes(b"state")
+        return report
+
+    study, ledger = open_study(synthetic_plan(max_trials=9), folder, cap_usd=10.0, clock=clock)
+    result = simulate_study(study, training, clock)
+    ledger.close()
+    assert {path.name for path in kept.iterdir()} == {trial.checkpoint for trial in result.trials.values()}
+
+
+@pytest.mark.parametrize("damage", [b"garbage", b"[]", b'{"kind": "report"}'])
+def test_a_damaged_journal_is_refused_and_named(folder: Path, damage: bytes) -> None:
+    simulated(synthetic_plan(max_trials=2), folder)
+    path = folder / "study" / "journal.jsonl"
+    first, *rest = path.read_bytes().split(b"\n")
+    path.write_bytes(b"\n".join([first, damage, *rest]))
+    with pytest.raises(ClusterError, match=r"journal\.jsonl:2 is no journal entry; restore"):
+        simulated(synthetic_plan(max_trials=2), folder)
+
+
+def test_nothing_starts_where_not_even_one_segment_fits(folder: Path) -> None:
+    result = simulated(synthetic_plan(usd_per_second=0.01), folder, cap_usd=0.05)
+    assert result.trials == {}
+    assert result.usd == 0.0
+    assert result.ending is Ending.BUDGET
+
+
+def test_a_budget_without_room_for_one_trial_is_refused_with_what_it_would_take() -> None:
+    plan = synthetic_plan(seconds=10.0, usd_per_second=0.01)
+    check_room_for_one_trial(plan, worst_case_seconds=10.0)
+    with pytest.raises(SpecError, match=r"leaves 10 s for the search.*may need 20 s \(\$0\.2000\), so raise tune\.budget"):
+        check_room_for_one_trial(plan, worst_case_seconds=20.0)
+
+
+def test_a_plan_over_built_in_families_is_a_pure_function_of_the_sizes() -> None:
+    sizes = {
+        "ordinal": DataSize(rows=20_000, columns=14, outputs=2),
+        "dense": DataSize(rows=20_000, columns=60, outputs=2),
+    }
+    budget = synthetic_plan(seconds=600.0).budget
+    families = ("linear", "tree", "forest", "boosting", "mlp")
+    first, second = (
+        plan_study("s", families, sizes, metric="roc_auc", seed=1, budget=budget) for _ in range(2)  # type: ignore[arg-type]
+    )
+    assert first.settings == second.settings
+    assert tuple(first.spaces) == families
+    rungs = first.settings.rungs_seconds
+    assert list(rungs) == sorted(rungs)
+    assert rungs[-1] <= budget.seconds / 6 + ROUNDING
