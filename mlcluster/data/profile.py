@@ -78,6 +78,8 @@ class DataProfile:
     """The whole table, ready to be read, printed or shown."""
 
     source: str
+    source_digest: str
+    """SHA-256 (hex) over the names and contents of the source's files."""
     num_rows: int
     num_bytes: int
     task: str
@@ -136,6 +138,7 @@ def profile(spec: DataSpec, *, base: Path) -> DataProfile:
     findings += column_findings(reading.sample, schema) if reading.sample.num_rows else []
     return DataProfile(
         source=spec.source,
+        source_digest=source.digest,
         num_rows=len(labels),
         num_bytes=sum(file.size_bytes for file in source.files),
         task=rows.target.task,

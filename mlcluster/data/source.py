@@ -71,6 +71,12 @@ class Source:
         return stem.strip("-_ ") or "data"
 
     @property
+    def digest(self) -> str:
+        """SHA-256 (hex) over the names and contents of all files."""
+        listed = "\n".join(f"{file.sha256} {file.name}" for file in self.files)
+        return hashlib.sha256(listed.encode()).hexdigest()
+
+    @property
     def label(self) -> str:
         """How messages call it: the file, or the whole source when there are more."""
         return self.files[0].name if len(self.files) == 1 else self.text

@@ -90,6 +90,7 @@ def test_the_blocks_do_not_change_the_profile(tmp_path: Path) -> None:
             column["mean"] = column["mean"] and pytest.approx(column["mean"])
             column["deviation"] = column["deviation"] and pytest.approx(column["deviation"])
         result.pop("num_bytes")
+        result.pop("source_digest")  # of the file, which the blocks do change
     assert results[0] == results[1]
 
 
