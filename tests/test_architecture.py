@@ -105,9 +105,7 @@ def _wrong_directions(module: Module) -> Iterator[str]:
 
 
 def _is_at_top_level(module: Module, line: int) -> bool:
-    return any(
-        isinstance(node, ast.Import | ast.ImportFrom) and node.lineno == line for node in module.tree.body
-    )
+    return any(isinstance(node, ast.Import | ast.ImportFrom) and node.lineno == line for node in module.tree.body)
 
 
 def _wrong_vendors(module: Module) -> Iterator[str]:
@@ -220,6 +218,12 @@ assert not set_by_us, f"{{set_by_us}} were set"
     here.mkdir()
     environment = {"PYTHONPATH": str(PACKAGE.parent), "PATH": "/usr/bin:/bin", "HOME": str(home)}
     result = subprocess.run(
-        [sys.executable, "-c", script], cwd=here, env=environment, capture_output=True, text=True, timeout=50
+        [sys.executable, "-c", script],
+        cwd=here,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
     )
     assert result.returncode == 0, result.stderr

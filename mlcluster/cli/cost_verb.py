@@ -9,7 +9,8 @@ import click
 
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
 from mlcluster.cli.project import Project
-from mlcluster.cli.stages import read_study
+from mlcluster.cli.tune_stage import read_study
+from mlcluster.cli.workspace import RunFolder
 from mlcluster.cost import read_ledger
 
 
@@ -42,7 +43,7 @@ def cost(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 
 
 def run_cost(project: Project) -> dict[str, Any]:
-    """Plain JSON; the stages sum up to `spent_usd`, the trials and `idle_usd` to the search."""
+    """Plain JSON; the stages sum up to `spent_usd`; the trials, `idle_usd` and what was lost to the search."""
     run = project.workspace.latest_run()
     state = run.state()
     forecast: dict[str, float] = state.get("forecast", {})
@@ -62,28 +63,29 @@ def run_cost(project: Project) -> dict[str, Any]:
     names = [*forecast, *(name for name in accounts if name not in forecast)]
     nothing = {"usd": 0.0, "lost_usd": 0.0, "seconds": 0.0}
     stages = [{"stage": name, "forecast_usd": forecast.get(name), **accounts.get(name, nothing)} for name in names]
-    trials = _trials(run) if state.get("tune") == "done" else []
-    search_usd = accounts.get("tune", nothing)["usd"]
+    trials = _trials(run, shares) if state.get("tune") == "done" else []
+    search = accounts.get("tune", nothing)
     return {
         "run": run.run_id,
         "cap_usd": cap_usd,
         "forecast_usd": sum(forecast.values()),
         "spent_usd": sum(account["usd"] for account in accounts.values()),
         "lost_usd": sum(account["lost_usd"] for account in accounts.values()),
-        "idle_usd": search_usd - sum(shares.values()),
+        "idle_usd": search["usd"] - search["lost_usd"] - sum(shares.values()),
         "stages": stages,
         "trials": trials,
     }
 
 
-def _trials(run: Any) -> list[dict[str, Any]]:
+def _trials(run: RunFolder, shares: dict[str, float]) -> list[dict[str, Any]]:
+    """What each trial has cost in this attempt: nothing, where an earlier one has paid for the search."""
     result = read_study(run)
     return [
         {
             "id": trial.trial_id,
             "family": trial.family,
             "forecast_usd": trial.forecast_usd,
-            "usd": trial.usd,
+            "usd": shares.get(trial.trial_id, 0.0),
             "seconds": trial.seconds,
             "units": trial.units,
             "value": trial.value,

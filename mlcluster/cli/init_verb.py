@@ -41,14 +41,15 @@ if __name__ == "__main__":
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path, file_okay=False))
 @click.option("--sample", type=click.Choice(list(SAMPLES)), default="breast-cancer", show_default=True)
-def init(folder: Path, sample: str) -> None:
+@click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
+def init(folder: Path, sample: str, force: bool) -> None:
     """Make a project in FOLDER: sample data, project file, jobs/ and cluster-configs/."""
     project = folder.resolve().name
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", project):
         raise SpecError(f"FOLDER = {project} is no usable project name; use letters, digits, - and _.")
-    if folder.exists() and any(folder.iterdir()):
-        raise SpecError(f"FOLDER = {folder} is not empty; name a new one.")
-    (folder / "data").mkdir(parents=True)
+    if not force and folder.exists() and any(folder.iterdir()):
+        raise SpecError(f"FOLDER = {folder} is not empty; name a new one, or add --force.")
+    (folder / "data").mkdir(parents=True, exist_ok=True)
     chosen = SAMPLES[sample]
     table = chosen.load()
     pq.write_table(table, folder / "data" / chosen.file)

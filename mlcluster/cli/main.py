@@ -17,23 +17,23 @@ from mlcluster import __version__
 from mlcluster.errors import MlclusterError
 
 VERBS = {
-    "init": "init",
-    "doctor": "doctor",
-    "config": "config",
-    "plan": "plan",
-    "data": "data",
-    "run": "run",
-    "tune": "run",
-    "verify": "run",
-    "deploy": "run",
-    "predict": "predict",
-    "status": "status",
-    "cost": "cost",
-    "lineage": "lineage",
-    "submit": "submit",
-    "down": "down",
+    "init": ("init", "Make a project: sample data, project file, jobs/ and cluster-configs/."),
+    "doctor": ("doctor", "Check this machine and the project file."),
+    "config": ("config", "Print the project file with all defaults filled in."),
+    "plan": ("plan", "Say what a run would do, and forecast its dollars."),
+    "data": ("data", "Look at the data."),
+    "run": ("run", "Data, search, verification, registry and endpoint: the whole line."),
+    "tune": ("run", "Search for the best configuration that the money can buy."),
+    "verify": ("run", "Hold the winner against the requirements, and register it."),
+    "deploy": ("run", "Serve the verified winner over HTTP."),
+    "predict": ("predict", "Answer a file of rows with the deployed model."),
+    "status": ("status", "Show the newest run, the endpoint and whether it answers."),
+    "cost": ("cost", "Show forecast and actual cost by stage and trial."),
+    "lineage": ("lineage", "Trace a prediction back to data, code and dollars."),
+    "submit": ("submit", "Run a stage as a job on a Ray cluster."),
+    "down": ("down", "End the endpoint and the local Ray under it."),
 }
-"""Verb -> module of this package that holds it."""
+"""Verb -> module of this package that holds it, and what it does."""
 
 
 class _Verbs(click.Group):
@@ -45,9 +45,13 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
         if cmd_name not in VERBS:
             return None
-        module = importlib.import_module(f"mlcluster.cli.{VERBS[cmd_name]}_verb")
+        module = importlib.import_module(f"mlcluster.cli.{VERBS[cmd_name][0]}_verb")
         command: click.Command = getattr(module, cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, what) for verb, (_, what) in VERBS.items()])
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -60,6 +64,7 @@ def cli(verbose: bool) -> None:
     for vendor in ("ray", "mlflow", "alembic", "sqlalchemy"):
         logging.getLogger(vendor).setLevel(logging.ERROR)
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_SERVE_LOG_TO_STDERR", "0")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
 

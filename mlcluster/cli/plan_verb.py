@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
-from mlcluster.cli.project import Plan
+from mlcluster.cli.project import Plan, Project
 
 
 @click.command()
@@ -17,17 +17,21 @@ from mlcluster.cli.project import Plan
 @json_option
 def plan(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Say what a run would do, and forecast its dollars."""
-    project = load_project(config, overrides)
-    print_plan(project.plan(), as_json=as_json)
-    for key in project.spec.not_acted_on():
-        click.echo(f"note: {key} is accepted, and nothing acts on it yet", err=True)
+    print_plan(load_project(config, overrides), as_json=as_json)
 
 
-def print_plan(found: Plan, *, as_json: bool) -> None:
-    """The forecast as a table, or as one JSON object."""
+def print_plan(project: Project, *, as_json: bool) -> None:
+    """The forecast as a table, or as one JSON object; on stderr, what is not acted on yet."""
+    found = project.plan()
     if as_json:
         print_json(plan_to_json(found))
-        return
+    else:
+        _print_table(found)
+    for note in project.notes():
+        click.echo(f"note: {note}", err=True)
+
+
+def _print_table(found: Plan) -> None:
     rows = ", ".join(f"{count} {split}" for split, count in found.profile.num_split_rows.items())
     click.echo(f"data    {found.profile.source}: {found.profile.num_rows} rows ({rows})")
     click.echo(f"task    {found.profile.task}, by {found.metric}")

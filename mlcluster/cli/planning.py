@@ -119,6 +119,16 @@ def plan_search(
     )
     first = CostModel().predict("any", cheapest_first_segment_seconds(study))
     check_room_for_one_trial(
-        study, worst_case_seconds=WORKER_START_SECONDS + RELEASE_SECONDS + first.worst_case_seconds
+        study,
+        worst_case_seconds=WORKER_START_SECONDS + RELEASE_SECONDS + first.worst_case_seconds,
+        key=_tightest(spec, budget),
     )
     return study
+
+
+def _tightest(spec: ProjectSpec, budget: StudyBudget) -> str:
+    """Which of the two ends the search first, as `key = value`."""
+    given = spec.tune.budget
+    if budget.seconds < given.minutes * 60:
+        return f"tune.budget.usd = {given.usd:g}"
+    return f"tune.budget.minutes = {given.minutes:g}"

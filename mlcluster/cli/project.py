@@ -11,7 +11,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+from mlcluster.cli.data_stage import Baseline, run_data_stage, score_baseline
+from mlcluster.cli.deploy_stage import run_deploy_stage
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.planning import (
     Machine,
@@ -24,24 +27,15 @@ from mlcluster.cli.planning import (
 )
 from mlcluster.cli.progress import Progress
 from mlcluster.cli.ray_local import LocalRay, disconnect, is_port_free, num_cluster_cpus
-from mlcluster.cli.stages import (
-    Baseline,
-    RunContext,
-    Verified,
-    connect_ray,
-    is_on_cluster,
-    run_data_stage,
-    run_deploy_stage,
-    run_tune_stage,
-    run_verify_stage,
-    score_baseline,
-)
+from mlcluster.cli.run_context import RunContext, connect_ray, is_on_cluster
+from mlcluster.cli.tune_stage import run_tune_stage
+from mlcluster.cli.verify_stage import Verified, run_verify_stage
 from mlcluster.cli.workspace import RunFolder, Workspace
 from mlcluster.cost import Forecast, Ledger
 from mlcluster.data import DataProfile, DatasetSnapshot, conform, profile
 from mlcluster.errors import GateFailed, SpecError
 from mlcluster.registry import Bundle
-from mlcluster.spec import ProjectSpec, load_spec
+from mlcluster.spec import YamlDocument, load_document, naming_lines, parse_spec
 from mlcluster.tune import Ending, StudyPlan, StudyResult
 
 if TYPE_CHECKING:
@@ -53,6 +47,8 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8000
 STAGES = ("data", "tune", "verify", "record", "deploy")
+_INSTEAD = {"workers": "the search runs on CPU workers for now"}
+"""What happens where a key is accepted and nothing acts on it yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,12 +74,13 @@ class Project:
     """One project file, and what was made from it."""
 
     def __init__(
-        self, spec: ProjectSpec, *, folder: Path, options: RunOptions | None = None, quiet: bool = True
+        self, document: YamlDocument, *, folder: Path, options: RunOptions | None = None, quiet: bool = True
     ) -> None:
-        self.spec = spec
+        self.spec = parse_spec(document)
+        self._document = document
         self.folder = folder
         self.options = options or RunOptions()
-        self.workspace = Workspace.of(folder, spec.project)
+        self.workspace = Workspace.of(folder, self.spec.project)
         self._progress = Progress(quiet=quiet)
 
     @classmethod
@@ -101,12 +98,18 @@ class Project:
             SpecError: the file is wrong, with one line a bad key.
         """
         path = Path(path)
-        spec = load_spec(path, overrides=overrides)
-        return cls(spec, folder=path.resolve().parent, options=options, quiet=quiet)
+        document = load_document(path, overrides=overrides)
+        return cls(document, folder=path.resolve().parent, options=options, quiet=quiet)
 
     def profile(self) -> DataProfile:
         """One pass over the data: columns, splits and findings."""
-        return profile(self.spec.data, base=self.folder)
+        return self._profile(is_lenient=True)
+
+    def notes(self) -> tuple[str, ...]:
+        """What the project file asks for and does not get yet."""
+        return tuple(
+            f"{key} is accepted, and {_INSTEAD.get(key, 'nothing acts on it yet')}" for key in self.spec.not_acted_on()
+        )
 
     def plan(self) -> Plan:
         """What a run would do and cost; nothing is spent.
@@ -115,17 +118,19 @@ class Project:
             SpecError: the budget cannot hold one trial, or the metric does not fit the task.
             DataError: the data is not what the project file says.
         """
-        found = self.profile()
+        found = self._profile(is_lenient=False)
         machine = self._machine()
         around = stage_forecasts(self.spec, machine, num_rows=found.num_rows)
         free_usd = self.spec.tune.budget.usd - sum(stage.worst_case_usd for stage in around.values())
         budget = study_budget(self.spec, machine, free_usd=free_usd)
-        study = plan_search(self.spec, guess_sizes(found), budget, task=found.task, seed=self.options.seed)
+        with naming_lines(self._document):
+            metric = resolve_metric(self.spec, found.task)
+            study = plan_search(self.spec, guess_sizes(found), budget, task=found.task, seed=self.options.seed)
         return Plan(
             profile=found,
             study=study,
             forecast=forecast_run(self.spec, machine, study, num_rows=found.num_rows),
-            metric=resolve_metric(self.spec, found.task),
+            metric=metric,
         )
 
     def tune(self) -> dict[str, Any]:
@@ -173,6 +178,8 @@ class Project:
         from mlcluster.serve.records import find_record, parse_prediction_id
 
         parsed = parse_prediction_id(prediction_id)
+        if not self.workspace.has_tracking(self.spec.tracking):
+            raise SpecError("this project has no run yet; start one with `mlcluster run`.")
         version = self._registry().version(parsed.model, parsed.version)
         record = find_record(self.workspace.predictions, prediction_id)
         tags = {key.removeprefix("mlcluster."): value for key, value in version.tags.items()}
@@ -210,6 +217,10 @@ class Project:
             return None
         return dict(json.loads(file.read_text()))
 
+    def _profile(self, *, is_lenient: bool) -> DataProfile:
+        with naming_lines(self._document):
+            return profile(self.spec.data, base=self.folder, is_lenient=is_lenient)
+
     def _run(self, *, until: str) -> dict[str, Any]:
         with self.workspace.locked():
             started = time.time()
@@ -218,7 +229,8 @@ class Project:
             tracker = _Later(self._tracker)
             connect_ray(self.workspace, self._machine())
             try:
-                return self._run_stages(plan, tracker, until=until, started=started)
+                with naming_lines(self._document):
+                    return self._run_stages(plan, tracker, until=until, started=started)
             finally:
                 disconnect()
 
@@ -231,16 +243,25 @@ class Project:
                 f"at most ${stage.worst_case_usd:.4f}"
             )
         self._progress.say(f"         cap ${plan.forecast.cap_usd:g}")
-        for key in self.spec.not_acted_on():
-            self._progress.say(f"note     {key} is accepted, and nothing acts on it yet")
+        for note in self.notes():
+            self._progress.say(f"note     {note}")
         return plan
 
     def _check_port(self, until: str) -> None:
-        if until != "deploy" or self.endpoint() is not None:
+        if until != "deploy":
             return
-        if not is_port_free("127.0.0.1", self.options.port):
+        port, endpoint = self.options.port, self.endpoint()
+        if endpoint is None:
+            if not is_port_free("127.0.0.1", port):
+                raise SpecError(
+                    f"--port = {port} is in use by another process; end that, or give a free one with --port."
+                )
+            return
+        served = urlsplit(endpoint["url"]).port or 0
+        if port != served and not is_port_free("127.0.0.1", served):
             raise SpecError(
-                f"--port = {self.options.port} is in use by another process; end that, or give a free one with --port."
+                f"--port = {port} is not where the endpoint is, which serves at port {served}; "
+                f"give --port {served}, or end it first with `mlcluster down`."
             )
 
     def _machine(self) -> Machine:
@@ -257,9 +278,7 @@ class Project:
 
     def _open(self, plan: Plan) -> tuple[RunContext, float]:
         """The run's context, its ledger open; and the dollars that an interrupted attempt has lost."""
-        run = self.workspace.open_run(
-            self._run_key(f"{plan.profile.num_rows}-{plan.profile.num_bytes}"), fresh=self.options.fresh
-        )
+        run = self.workspace.open_run(self._run_key(plan.profile.source_digest), fresh=self.options.fresh)
         state = run.state()
         if state.get("is_finished"):
             run.update(attempt=state.get("attempt", 1) + 1, is_finished=False)

@@ -28,7 +28,8 @@ from mlcluster.errors import ClusterError
 log = logging.getLogger(__name__)
 
 START_TIMEOUT_SECONDS = 90
-STOP_TIMEOUT_SECONDS = 30
+STOP_TIMEOUT_SECONDS = 5
+"""Ray itself would wait 30 s for its workers, and then kill them."""
 _LOOPBACK = "127.0.0.1"
 
 

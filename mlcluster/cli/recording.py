@@ -7,7 +7,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from mlcluster.cli.stages import Baseline, RunContext, Verified
+from mlcluster.cli.data_stage import Baseline
+from mlcluster.cli.run_context import RunContext
+from mlcluster.cli.verify_stage import Verified
 from mlcluster.data import DatasetSnapshot
 from mlcluster.spec import spec_to_yaml
 from mlcluster.tracking import DatasetRecord, MetricPoint, RunRecord
@@ -148,11 +150,12 @@ def _artifacts(context: RunContext, result: StudyResult, verified: Verified) -> 
 
 
 def _score_plot(result: StudyResult) -> bytes:
-    """Best score so far against dollars, and each trial where it ended."""
+    """Best score so far against dollars, up to all that the search has spent."""
     figure, axes = _new_figure()
     usd = [one.usd for one in result.improvements]
-    axes.step(usd, [one.value for one in result.improvements], where="post", linewidth=2, label="best so far")
-    axes.scatter(usd, [one.value for one in result.improvements], s=14)
+    values = [one.value for one in result.improvements]
+    axes.step([*usd, result.usd], [*values, *values[-1:]], where="post", linewidth=2, label="best so far")
+    axes.scatter(usd, values, s=14)
     axes.set_xlabel("dollars spent by the search, idle time included")
     axes.set_ylabel(f"validation {result.metric}")
     axes.set_title(f"{len(result.trials)} trials, ${result.usd:.4f}")

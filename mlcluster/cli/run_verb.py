@@ -59,24 +59,26 @@ def _spend(verb: Callable[[Project], dict[str, Any]], given: dict[str, Any]) -> 
     config: Path = given["config"]
     project = load_project(config, given["overrides"], options=options)
     if given["dry_run"]:
-        print_plan(project.plan(), as_json=given["as_json"])
+        print_plan(project, as_json=given["as_json"])
         return 0
     try:
         summary = verb(project)
     except GateFailed as error:
         failed: dict[str, Any] | None = getattr(error, "summary", None)
-        if failed is not None:
-            _print(failed, as_json=given["as_json"])
-        raise
-    _print(summary, as_json=given["as_json"])
+        if failed is None:
+            raise
+        # Said before the result: in the log of a job, too, the result is the last line.
+        click.echo(f"mlcluster: {error}", err=True)
+        _print(failed, as_json=given["as_json"])
+        return error.exit_code
     if summary["budget_spent"]:
         click.echo(
             "mlcluster: tune.budget was spent before each family was tried and one trial trained in full; "
             "the result can be used, and a larger budget may find a better one.",
             err=True,
         )
-        return BUDGET_SPENT
-    return 0
+    _print(summary, as_json=given["as_json"])
+    return BUDGET_SPENT if summary["budget_spent"] else 0
 
 
 def _print(summary: dict[str, Any], *, as_json: bool) -> None:

@@ -6,6 +6,7 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -20,15 +21,17 @@ STAGES = ("pipeline", "profile", "tune", "verify", "deploy")
 @project_options
 @click.option("--address", metavar="URL", help="Of the cluster's dashboard; else RAY_API_SERVER_ADDRESS counts.")
 @click.option("--dry-run", is_flag=True, help="Print the command; submit nothing.")
-def submit(stage: str, config: Path, overrides: tuple[str, ...], address: str | None, dry_run: bool) -> int:
-    """Run STAGE as a job on a Ray cluster, from a copy of this folder."""
+@click.argument("more", nargs=-1)
+def submit(stage: str, more: tuple[str, ...], config: Path, overrides: tuple[str, ...], **given: Any) -> int:
+    """Run STAGE as a job on a Ray cluster, from a copy of this folder; MORE are its options, after a `--`."""
+    address: str | None = given["address"]
     script = Path("jobs") / f"{stage}.py"
     if not script.exists():
         raise SpecError(f"{script} = no file here; run this in a project's folder, or make one with `mlcluster init`.")
-    job = ["python", str(script), "--config", str(config), *(f"--set={override}" for override in overrides)]
+    job = ["python", str(script), "--config", str(config), *(f"--set={override}" for override in overrides), *more]
     command = ["ray", "job", "submit", *(["--address", address] if address else []), "--working-dir", "."]
     click.echo(shlex.join([*command, "--", *job]), err=True)
-    if dry_run:
+    if given["dry_run"]:
         return 0
     ray = Path(sys.executable).with_name("ray")
     # Ray hands a job's words to a shell, joined by blanks: they are quoted for it here.

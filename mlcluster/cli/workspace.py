@@ -57,6 +57,11 @@ class Workspace:
         base = self.root if _home() else self.root.parent
         return f"{prefix}{(base / uri[len(prefix) :]).resolve()}"
 
+    def has_tracking(self, uri: str) -> bool:
+        """Whether the tracking store is there: a SQLite file would be made by whoever looks into it."""
+        uri = self.resolve_tracking(uri)
+        return not uri.startswith("sqlite:") or Path(uri.removeprefix("sqlite:///")).exists()
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Held while a command changes the workspace.

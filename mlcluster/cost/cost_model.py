@@ -18,7 +18,7 @@ NOISE_LOG_SIGMA = 0.35
 WORST_CASE_SIGMAS = 2.5
 MAX_LOG_RATIO = math.log(30.0)
 """A piece that took longer than this multiple was held up by something else: it must not end the search."""
-MIN_WORST_CASE_SECONDS = 2.0
+MIN_WORST_CASE_SECONDS = 3.0
 """A worst case is never below this: start-up and rounding do not shrink with the work."""
 
 

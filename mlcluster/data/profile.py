@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
-from mlcluster.data.columns import check_roles, comparable_columns, feature_kind
+from mlcluster.data.columns import check_roles, comparable_columns, feature_kind, plan_features
 from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.findings import Finding
 from mlcluster.data.hashing import HashVector, row_hashes
@@ -119,17 +119,20 @@ class DataProfile:
         return suggested
 
 
-def profile(spec: DataSpec, *, base: Path) -> DataProfile:
-    """The profile of the data that `spec` names; a broken expectation is a finding here, and no error.
+def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True) -> DataProfile:
+    """The profile of the data that `spec` names; with `is_lenient` a finding takes the place of an error.
 
     Raises:
-        DataError: the data cannot be read, a column is absent, or the target cannot be learned.
+        DataError: the data cannot be read, a column is absent, or the target cannot be learned; and, unless lenient, a
+            column is of no use, or an expectation is broken under `bad_rows: fail`.
     """
     source = read_source(spec.source, base=base)
     check_roles(spec, source)
-    lenient = spec.model_copy(update={"bad_rows": "warn"})
-    surveys = [survey_block(SurveyTask(block=block, schema=source.schema, spec=lenient)) for block in source.blocks]
-    rows = plan_rows(lenient, source.schema, surveys, seed=0)
+    asked = spec if spec.bad_rows == "fail" and not is_lenient else spec.model_copy(update={"bad_rows": "warn"})
+    surveys = [survey_block(SurveyTask(block=block, schema=source.schema, spec=asked)) for block in source.blocks]
+    rows = plan_rows(asked, source.schema, surveys, seed=0)
+    if not is_lenient:
+        plan_features(spec, source)
     features, findings = _features(spec, source)
     schema = TableSchema(features=tuple(features), target=rows.target)
     reading = _read_all(spec, source, rows, schema)

@@ -23,7 +23,7 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Observation:
-    """What a source may learn from: the loss of a candidate at the highest rung that it has reached."""
+    """What a source may learn from: the loss of a candidate at one rung that it has reached."""
 
     candidate: Candidate
     rung: int
@@ -40,7 +40,7 @@ class CandidateSource(Protocol):
 class BestFamiliesSource:
     """Draws more often from the families that do well: weights 1, 1/2, 1/4, ... by the rank of their best loss.
 
-    Losses are compared at the highest rung at which at least two families were seen, so that fidelities do not mix.
+    Losses are compared at the highest rung at which all families that were seen stand, so that fidelities do not mix.
     `inner` gives the hyperparameters within the family that was drawn.
     """
 
@@ -86,13 +86,18 @@ class RandomWithinFamily:
 
 
 def rank_families(families: Sequence[str], observations: Sequence[Observation]) -> list[str]:
-    """Best first, by the lowest loss at the highest rung that shows at least two; unseen ones keep their place last."""
+    """Best first, by the lowest loss at the highest rung at which each family that was seen stands; unseen ones last.
+
+    At a rung that only some have reached, those would win for having been promoted, or for being so cheap that they
+    stand everywhere.
+    """
+    seen = {observation.candidate.family for observation in observations}
     for rung in sorted({observation.rung for observation in observations}, reverse=True):
         best: dict[str, float] = {}
         for observation in observations:
-            if observation.rung >= rung:
+            if observation.rung == rung:
                 family = observation.candidate.family
                 best[family] = min(best.get(family, np.inf), observation.loss)
-        if len(best) >= 2:
+        if len(seen) >= 2 and best.keys() == seen:
             return sorted(families, key=lambda family: best.get(family, np.inf))
     return list(families)

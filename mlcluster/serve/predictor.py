@@ -73,6 +73,7 @@ def _most_probable(scores: npt.NDArray[np.float64], classes: Sequence[Label]) ->
 
 def _open_session(model: bytes) -> Any:
     """One thread a session: replicas are what uses more cores, and a pool of threads only spins for one row."""
+    onnxruntime.disable_telemetry_events()
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     options.inter_op_num_threads = 1

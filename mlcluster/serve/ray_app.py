@@ -46,6 +46,7 @@ class ModelReplica:
     """One replica: a predictor and its application, built where it runs."""
 
     def __init__(self, bundle_files: Mapping[str, bytes], records_folder: str | None, max_ongoing: int) -> None:
+        _keep_serve_on_loopback()
         self._predictor = Predictor(Bundle.from_files(bundle_files))
         self._records: RecordSink = NoRecords() if records_folder is None else JsonlRecordSink(Path(records_folder))
         self._limits = RequestLimits(max_in_flight=max_ongoing)
@@ -59,6 +60,17 @@ class ModelReplica:
             replica=serve.get_replica_context().replica_id.unique_id,
             echo_request_id=False,
         )
+
+
+def _keep_serve_on_loopback() -> None:
+    """Binds the port that Serve opens in each replica, for calls from other deployments, to loopback: there are none.
+
+    Serve opens it on every address, without a token, and unpickles what comes in.
+    """
+    from ray._common.tls_utils import add_port_to_grpc_server
+    from ray.serve._private import replica
+
+    replica.add_port_to_grpc_server = lambda server, _address: add_port_to_grpc_server(server, "127.0.0.1:0")
 
 
 def build_application(plan: ServePlan) -> Any:
@@ -143,6 +155,8 @@ def _checked_predictor(plan: ServePlan) -> Predictor:
 def _start_serve(plan: ServePlan) -> None:
     if not serve.status().proxies:
         _check_port_is_free(plan.host, plan.port)
+    # Serve logs each step of the driver at INFO, on the stderr that is the caller's.
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     options = HTTPOptions(host=plan.host, port=plan.port, request_timeout_s=plan.request_timeout_seconds)
     serve.start(proxy_location=ProxyLocation.HeadOnly, http_options=options)
 

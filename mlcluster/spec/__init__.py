@@ -5,7 +5,7 @@ every bad key with its line. Not here: whether the data holds what the spec name
 """
 
 from mlcluster.spec.data import BadRows, DataSpec, Expectation, SplitSpec, Task
-from mlcluster.spec.load import load_spec, parse_spec, spec_to_yaml
+from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
 from mlcluster.spec.serve import DriftSpec, MonitorSpec, Replicas, ServeSpec
 from mlcluster.spec.space import (
@@ -53,7 +53,9 @@ __all__ = [
     "Workers",
     "YamlDocument",
     "default_configuration",
+    "load_document",
     "load_spec",
+    "naming_lines",
     "parse_spec",
     "parse_yaml",
     "read_yaml",

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from mlcluster.errors import SpecError
+from mlcluster.errors import DataError, SpecError
 from mlcluster.spec.project import ProjectSpec
-from mlcluster.spec.yaml_document import KeyPath, YamlDocument, read_yaml
+from mlcluster.spec.yaml_document import KeyPath, YamlDocument, dump_yaml, read_yaml
 
 
 def load_spec(path: Path, *, overrides: Sequence[str] = ()) -> ProjectSpec:
@@ -23,10 +24,15 @@ def load_spec(path: Path, *, overrides: Sequence[str] = ()) -> ProjectSpec:
         SpecError: anything in it is wrong; each bad key is one line with the file, the line, the key,
             its value and the fix.
     """
+    return parse_spec(load_document(path, overrides=overrides))
+
+
+def load_document(path: Path, *, overrides: Sequence[str] = ()) -> YamlDocument:
+    """The project file as it is written, overrides applied; see `load_spec`."""
     document = read_yaml(path)
     for assignment in overrides:
         document = document.with_override(assignment)
-    return parse_spec(document)
+    return document
 
 
 def parse_spec(document: YamlDocument) -> ProjectSpec:
@@ -34,17 +40,56 @@ def parse_spec(document: YamlDocument) -> ProjectSpec:
     try:
         return ProjectSpec.model_validate(dict(document.values))
     except ValidationError as error:
-        lines = dict.fromkeys(_explain(detail, document) for detail in error.errors(include_url=False))
-        raise SpecError("\n".join(lines)) from error
+        raise SpecError("\n".join(_explain_all(error.errors(include_url=False), document))) from error
+
+
+@contextmanager
+def naming_lines(document: YamlDocument) -> Iterator[None]:
+    """Puts file and line in front of an error that is raised within, where it begins with a key of the project file."""
+    try:
+        yield
+    except (SpecError, DataError) as error:
+        error.args = (_with_place(str(error), document),)
+        raise
+
+
+def _with_place(message: str, document: YamlDocument) -> str:
+    match = re.match(r"([a-z_]+(?:\.[\w-]+)*)(?: = (\S+))? ", message)
+    if match is None or match[1].split(".")[0] not in ProjectSpec.model_fields:
+        return message
+    path: KeyPath = tuple(match[1].split("."))
+    if match[2] is not None:
+        path = _item_path(path, match[2], document)
+    return f"{document.where(path)}: {message}"
+
+
+def _item_path(path: KeyPath, item: str, document: YamlDocument) -> KeyPath:
+    """The path of `item` in the list or mapping at `path`; `path` itself where it is not there."""
+    value: Any = document.values
+    for part in path:
+        value = value.get(part) if isinstance(value, dict) else None
+    if isinstance(value, list) and item in value:
+        return (*path, value.index(item))
+    return (*path, item) if isinstance(value, dict) and item in value else path
 
 
 def spec_to_yaml(spec: ProjectSpec) -> str:
     """The resolved file: every key in its mapping form, all defaults filled in."""
-    return yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return dump_yaml(spec.model_dump(mode="json"))
 
 
-def _explain(detail: ErrorDetails, document: YamlDocument) -> str:
-    path = _written_path(detail["loc"], document)
+def _explain_all(details: Sequence[ErrorDetails], document: YamlDocument) -> list[str]:
+    """One line for each bad key; a list that is short only because its items are bad gets none."""
+    lines: dict[KeyPath, str] = {}
+    for detail in details:
+        path = _written_path(detail["loc"], document)
+        if detail["type"] == "too_short" and any(known[: len(path)] == path for known in lines):
+            continue
+        lines.setdefault(path, _explain(detail, path, document))
+    return list(lines.values())
+
+
+def _explain(detail: ErrorDetails, path: KeyPath, document: YamlDocument) -> str:
     key = ".".join(str(part) for part in path) or "the file"
     where = document.where(path)
     given = detail["input"]
@@ -62,6 +107,12 @@ def _explain(detail: ErrorDetails, document: YamlDocument) -> str:
                 f"{where}: {key} = {_short(given)} is no usable name; "
                 "use letters, digits, - and _, starting with a letter."
             )
+        case "tuple_type":
+            return f"{where}: {key} = {_short(given)} is no list; write it like [{_short(given)}]."
+        case "model_type":
+            return f"{where}: {key} = {_short(given)} holds no keys; use {', '.join(_fields_at(path))}."
+        case "string_type":
+            return f"{where}: {key} = {_short(given)} is no text; write it in quotes."
         case _:
             return f"{where}: {key} = {_short(given)} is wrong ({_lower(detail['msg'])}); correct the value."
 
@@ -79,15 +130,17 @@ def _written_path(loc: Sequence[str | int], document: YamlDocument) -> KeyPath:
 
 def _fields_at(path: KeyPath) -> tuple[str, ...]:
     """The keys that may be written under `path`; empty where it is no section."""
-    model: Any = ProjectSpec
+    annotation: Any = ProjectSpec
     for part in path:
-        if isinstance(part, int):
+        if get_origin(annotation) in (dict, tuple):  # a value under a name of the user's own, or an item of a list
+            annotation = get_args(annotation)[0 if get_origin(annotation) is tuple else 1]
             continue
-        field = model.model_fields.get(part) if _is_section(model) else None
-        if field is None:
-            return ()
-        model = _section_in(field.annotation)
-    return tuple(model.model_fields) if _is_section(model) else ()
+        field = section.model_fields.get(str(part)) if (section := _section_in(annotation)) is not None else None
+        annotation = field.annotation if field is not None else None
+    if get_origin(annotation) in (dict, tuple):
+        return ()
+    section = _section_in(annotation)
+    return tuple(section.model_fields) if section is not None else ()
 
 
 def _is_section(model: Any) -> bool:

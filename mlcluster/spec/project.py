@@ -6,7 +6,7 @@ import hashlib
 import json
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, model_validator
+from pydantic import Field, StringConstraints, field_validator
 
 from mlcluster.spec.base import Section
 from mlcluster.spec.data import DataSpec
@@ -31,11 +31,12 @@ class ProjectSpec(Section):
     monitor: MonitorSpec | None = None
     tracking: Annotated[str, Field(min_length=1)] = "sqlite:///mlflow.db"
 
-    @model_validator(mode="after")
-    def _no_model_twice(self) -> ProjectSpec:
-        if len(set(self.models)) < len(self.models):
-            raise ValueError(f"lists a family twice under models ({', '.join(self.models)}); name each once")
-        return self
+    @field_validator("models")
+    @classmethod
+    def _no_model_twice(cls, models: tuple[Family, ...]) -> tuple[Family, ...]:
+        if len(set(models)) < len(models):
+            raise ValueError("names a family twice; name each once")
+        return models
 
     @property
     def fingerprint(self) -> str:
@@ -48,4 +49,6 @@ class ProjectSpec(Section):
         given: list[str] = []
         if self.monitor is not None:
             given.append("monitor")
+        if self.workers in ("gpu", "both"):  # the search runs on CPU workers
+            given.append("workers")
         return tuple(given)

@@ -1,14 +1,15 @@
 """YAML with a memory: which line each key stood on, and no surprises of YAML 1.1.
 
 YAML 1.1 reads `on` and `no` as booleans, `1:30` as 90 and `1e-3` as a string. Project files are read by the YAML 1.2
-core rules instead, and a key given twice is an error rather than a silent overwrite.
+core rules instead, and a key given twice is an error rather than a silent overwrite. Aliases (`*name`) are refused:
+project files neither inherit nor merge, and a few lines of aliases can stand for a billion values.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ KeyPath = tuple[str | int, ...]
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader under the YAML 1.2 core schema."""
+    """SafeLoader under the YAML 1.2 core schema, without aliases."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.get_event().start_mark  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases are not accepted, write the value out", mark)
+        return super().compose_node(parent, index)
 
 
 _Loader.yaml_implicit_resolvers = {}  # its own, without the rules of YAML 1.1
@@ -37,6 +44,15 @@ _Loader.add_implicit_resolver(
     ),
     list("-+.0123456789"),
 )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what either version of YAML would read as anything but text."""
+
+
+for _first, _resolvers in _Loader.yaml_implicit_resolvers.items():
+    for _tag, _pattern in _resolvers:
+        _Dumper.add_implicit_resolver(_tag, _pattern, [_first])
 # PyYAML's own constructor would read a leading zero as octal.
 _Loader.add_constructor("tag:yaml.org,2002:int", lambda loader, node: int(loader.construct_scalar(node)))  # type: ignore[arg-type]
 
@@ -48,13 +64,20 @@ class YamlDocument:
     source: str
     values: Mapping[str, Any]
     lines: Mapping[KeyPath, int] = field(default_factory=dict)
+    overridden: frozenset[KeyPath] = frozenset()
+    """What was set from outside of the text."""
 
     def where(self, path: KeyPath) -> str:
-        """`file:line` of the key at `path`, or of the nearest enclosing key."""
+        """`file:line` of the key at `path`, or of the nearest enclosing key; `--set` where that was what set it."""
+        if any(path[:end] in self.overridden for end in range(1, len(path) + 1)):
+            return "--set"
         for end in range(len(path), 0, -1):
-            if path[:end] in self.lines:
-                return f"{self.source}:{self.lines[path[:end]]}"
-        return self.source
+            here = path[:end]
+            if here in self.lines:
+                return f"{self.source}:{self.lines[here]}"
+            if any(key[:end] == here for key in self.overridden):  # a section that only the override mentions
+                return "--set"
+        return f"{self.source}:1"
 
     def with_override(self, assignment: str) -> YamlDocument:
         """A copy in which one dotted key is set, as in `tune.budget.usd=20`; the value is YAML.
@@ -68,10 +91,10 @@ class YamlDocument:
             raise SpecError(f"--set {assignment} is not key.path=value; write for example --set tune.budget.usd=20.")
         try:
             value = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError) as error:
             raise SpecError(f"--set {assignment} holds a value that is not YAML; quote it.") from error
         values = _with_value(dict(self.values), keys, value, assignment)
-        return YamlDocument(source=self.source, values=values, lines=self.lines)
+        return replace(self, values=values, overridden=self.overridden | {tuple(keys)})
 
 
 def _with_value(values: dict[str, Any], keys: list[str], value: Any, assignment: str) -> dict[str, Any]:
@@ -120,6 +143,11 @@ def parse_yaml(text: str, *, source: str) -> YamlDocument:
     return YamlDocument(source=source, values=values, lines=lines)
 
 
+def dump_yaml(values: Mapping[str, Any]) -> str:
+    """Text that `parse_yaml` reads as the same values, in their order."""
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+
+
 def _construct(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source: str) -> Any:
     if isinstance(node, yaml.MappingNode):
         result: dict[str, Any] = {}
@@ -144,7 +172,7 @@ def _construct(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source
     loader = _Loader("")
     try:
         return loader.construct_object(node)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # Python reads no whole number of more than 4,300 digits
         raise SpecError(
             f"{source}:{node.start_mark.line + 1}: a value of this kind is not accepted; write plain YAML."
         ) from error

@@ -7,8 +7,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from mlcluster.train.dense import LINEAR, MLP
 from mlcluster.spec import default_configuration
+from mlcluster.train.dense import LINEAR, MLP
 from mlcluster.train.learner import Family, Matrices, TrainingData
 from mlcluster.train.trees import BOOSTING, FOREST, TREE
 

@@ -78,11 +78,15 @@ class CheckpointFolder:
         """0600, and moved into place: a reader never sees half a state."""
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=self._folder)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(state)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(temporary).replace(self._folder / name)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(state)
+                file.flush()
+                os.fsync(file.fileno())
+            Path(temporary).replace(self._folder / name)
+        except BaseException:
+            Path(temporary).unlink()
+            raise
 
     def delete(self, name: str) -> None:
         (self._folder / name).unlink(missing_ok=True)

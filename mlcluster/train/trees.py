@@ -20,7 +20,7 @@ from sklearn.ensemble import (
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from mlcluster.spec import ChoiceDomain, Configuration, FloatDomain, IntDomain, SearchSpace
-from mlcluster.train.learner import DataSize, Family, Learner, TrainingData
+from mlcluster.train.learner import DataSize, Family, Learner, Matrices, TrainingData
 from mlcluster.train.structure import BinaryTree, Link, TreeEnsemble, round_threshold_down
 
 _TREE_UNITS = 8
@@ -37,15 +37,17 @@ class _SklearnLearner:
         self._seed = seed
         self._task = data.task
         self._num_classes = data.num_classes
-        self._train = data.train["ordinal"]
+        train = data.train["ordinal"]
+        self._train = Matrices(features=_writable(train.features), targets=train.targets)
         self._estimator: Any = None
         self.units = 0
 
     def scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        rows = _writable(features)
         if self._task == "regression":
-            return np.asarray(self._estimator.predict(features), dtype=np.float64)
-        probabilities = np.zeros((len(features), self._num_classes))
-        probabilities[:, self._seen_classes()] = self._estimator.predict_proba(features)
+            return np.asarray(self._estimator.predict(rows), dtype=np.float64)
+        probabilities = np.zeros((len(rows), self._num_classes))
+        probabilities[:, self._seen_classes()] = self._estimator.predict_proba(rows)
         return probabilities
 
     def state(self) -> bytes:
@@ -152,6 +154,11 @@ class BoostingLearner(_SklearnLearner):
             return seen[1:], base, "softmax"
         base[seen] = learnt_base
         return seen, base, "softmax"
+
+
+def _writable(features: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A copy where Ray's object store hands out read-only memory: scikit-learn cannot look for NaN in that."""
+    return np.require(features, requirements=["C", "W"])
 
 
 def _tree_parameters(configuration: Configuration) -> dict[str, Any]:

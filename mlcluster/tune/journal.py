@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from mlcluster.errors import ClusterError
 
-EventKind = Literal["begin", "start", "report", "lost", "interrupted", "end"]
+EventKind = Literal["begin", "start", "report", "lost", "failed", "interrupted", "end"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

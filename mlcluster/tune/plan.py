@@ -90,8 +90,8 @@ def cheapest_first_segment_seconds(plan: StudyPlan) -> float:
     )
 
 
-def check_room_for_one_trial(plan: StudyPlan, *, worst_case_seconds: float) -> None:
-    """Refuses a budget in which not even one trial can start.
+def check_room_for_one_trial(plan: StudyPlan, *, worst_case_seconds: float, key: str = "tune.budget") -> None:
+    """Refuses a budget in which not even one trial can start; `key` is what made it so small.
 
     Raises:
         SpecError: it names what is there and what is needed.
@@ -100,6 +100,6 @@ def check_room_for_one_trial(plan: StudyPlan, *, worst_case_seconds: float) -> N
         return
     usd = worst_case_seconds * plan.budget.usd_per_second
     raise SpecError(
-        f"tune.budget leaves {max(0.0, plan.budget.seconds):.0f} s for the search, too little for one trial; "
+        f"{key} leaves {max(0.0, plan.budget.seconds):.0f} s for the search, too little for one trial; "
         f"one trial may need {worst_case_seconds:.0f} s (${usd:.4f}), so raise tune.budget.usd or tune.budget.minutes."
     )

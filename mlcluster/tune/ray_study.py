@@ -11,6 +11,7 @@ import faulthandler
 import io
 import json
 import logging
+import math
 import os
 import time
 from collections.abc import Callable, Mapping
@@ -43,6 +44,8 @@ def run_study_on_ray(study: Study, trainer: Trainer, *, folder: Path, progress: 
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "3600")
+    # A lost worker is a line of ours, with what becomes of the trial; Tune would add a traceback and a list.
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     dispatcher = _Dispatcher(study, progress)
     trainable = tune.with_resources(_with_parameters(trainer, study), {"cpu": 1})
     tuner = tune.Tuner(
@@ -69,6 +72,7 @@ def run_study_on_ray(study: Study, trainer: Trainer, *, folder: Path, progress: 
     # Tune prints where its own files lie, on the stdout that belongs to the result.
     with redirect_stdout(io.StringIO()):
         tuner.fit()
+    study.end_overdue()
     return study.finish()
 
 
@@ -93,6 +97,9 @@ class SegmentTrainable(tune.Trainable):
         faulthandler.dump_traceback_later(paid_seconds, exit=True, file=_devnull())
         try:
             report = self._trainer(self._segment)
+        except Exception as error:
+            log.exception("training failed trial_id=%s", self._segment.trial_id)
+            return {"loss": math.inf, "error": f"{type(error).__name__}: {error}"}
         finally:
             faulthandler.cancel_dump_traceback_later()
         return {"loss": report.loss, "report": json.dumps(asdict(report))}
@@ -132,7 +139,7 @@ class _Dispatcher:
 
     @property
     def is_done(self) -> bool:
-        return self._peek() is None and self._study.num_running == 0
+        return self._study.is_overdue or (self._peek() is None and self._study.num_running == 0)
 
     def new_trial(self, tune_id: str) -> Segment | None:
         """The waiting segment, if it needs a new Tune trial."""
@@ -163,12 +170,21 @@ class _Dispatcher:
     def report(self, trial: Trial, result: Mapping[str, Any]) -> str:
         """Tune's word for what becomes of a trial that has reported."""
         self.starting.pop(trial.trial_id, None)
+        if "error" in result:
+            return self._fail(self._names[trial.trial_id], result["error"])
         decision = self._study.report(_report_from_json(result["report"]))
         log.info("%s trial_id=%s: %s", decision.action, self._names[trial.trial_id], decision.reason)
         self._progress(self._study)
         if decision.action is Action.PAUSE:
             return str(TrialScheduler.PAUSE)
         self._tune_trials.pop(self._names[trial.trial_id], None)
+        return str(TrialScheduler.STOP)
+
+    def _fail(self, trial_id: str, error: str) -> str:
+        log.warning("failed trial_id=%s: %s", trial_id, error)
+        self._tune_trials.pop(trial_id, None)
+        self._study.fail(trial_id, error)
+        self._progress(self._study)
         return str(TrialScheduler.STOP)
 
     def lose(self, trial: Trial) -> None:

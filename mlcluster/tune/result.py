@@ -65,6 +65,8 @@ class StudyResult:
     """Idle time and lost work included."""
     lost_usd: float
     seconds: float
+    failure: str | None = None
+    """The error of the trials, where all of them failed."""
 
     def ranked(self) -> list[TrialSummary]:
         """Trials with a score, best first."""

@@ -6,6 +6,7 @@ that the simulator and Ray Tune cannot differ in them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -28,18 +29,22 @@ from mlcluster.tune.plan import SEARCH_SHARE, StudyPlan
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
 
 ACCOUNT = "tune"
-HANDOVER_SECONDS = 1.5
-"""Paid for beside each segment: handing it to a worker that is up."""
 WORKER_START_SECONDS = 15.0
-"""The same, while workers are being started: a process and its imports."""
+"""Paid for beside each segment: its worker may have to be started first, a process and its imports."""
+HANDOVER_SECONDS = 2.5
+"""The same at least, when little is left: handing it to a worker that is up."""
 RELEASE_SECONDS = 3.0
 """Paid for behind the last segment: ending the workers."""
 SEGMENT_OVERHEAD_SECONDS = 0.1
 """Nominal price of a segment beside its training: reading and writing checkpoints."""
 MAX_LOSSES = 2
 """A trial whose worker was lost that often is given up."""
-USEFUL_SHARE = 1.2
-"""A segment starts with less than its worst case when this multiple of its expected time still fits."""
+PATIENCE_SECONDS, PATIENCE_SHARE = 20.0, 0.2
+"""A segment may take this long, or that share of the room that is left, even where its worst case is shorter."""
+MAX_FIRST_FAILURES = 3
+"""When that many trials have raised and none has reported, the fault is not theirs."""
+USEFUL_SHARE, USEFUL_SECONDS = 1.2, 2.0
+"""A segment starts with less than its worst case when this multiple of its expected time, and this long, still fit."""
 
 
 @dataclass(kw_only=True, slots=True)
@@ -67,6 +72,14 @@ class _Running:
     started_at: float
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Allowance:
+    """How long a segment may take once it has begun, and until when its worker is paid for in any case."""
+
+    limit_seconds: float
+    deadline: float
+
+
 class Study:
     """See the module. `clock` gives seconds since the epoch; the simulator's is virtual."""
 
@@ -88,8 +101,7 @@ class Study:
         self._books: dict[str, _TrialBook] = {}
         self._running: dict[str, _Running] = {}
         self._improvements: list[Improvement] = []
-        self._num_started = 0
-        self._num_lost = 0
+        self._errors: list[str] = []
         self._checkpoints = CheckpointFolder(folder / "checkpoints")
         self._journal = Journal(folder / "journal.jsonl")
         self.is_resumed = bool(self._journal.past)
@@ -130,22 +142,34 @@ class Study:
         """Of this study: what earlier drivers spent, and this one's nodes until now."""
         return self._spent_before_usd + (self._clock() - self._started_at) * self.plan.budget.usd_per_second
 
+    @property
+    def is_overdue(self) -> bool:
+        """Whether workers are held for longer than was paid for, as when one takes minutes to start."""
+        return bool(self._running) and self._clock() > self._lease.paid_until
+
+    @property
+    def failure(self) -> str | None:
+        """The error with which the first trials all failed, where not one has reported; the study ends with it."""
+        is_hopeless = len(self._errors) >= MAX_FIRST_FAILURES and not self._improvements
+        return self._errors[-1] if is_hopeless else None
+
     def next_segment(self) -> Segment | None:
         """What a free worker should train now, with its worst case paid for; None where there is nothing."""
+        if self.failure is not None:
+            return None
         now = self._clock()
         suggestion = self._policy.suggest(new_trials=self._may_start_trials(now))
         if suggestion is None:
             return None
         nominal_seconds = self._nominal_seconds(suggestion)
         duration = self._cost_model.predict(suggestion.candidate.family, nominal_seconds)
-        limit_seconds = self._reserve(duration, now)
-        if limit_seconds is None:
+        allowance = self._allow(duration, now)
+        if allowance is None:
             return None
-        segment = self._segment(suggestion, limit_seconds, now + self._start_seconds() + limit_seconds)
-        self._num_started += 1
+        segment = self._segment(suggestion, allowance)
         self._accept(suggestion, duration.expected_seconds)
         self._running[segment.trial_id] = _Running(segment=segment, nominal_seconds=nominal_seconds, started_at=now)
-        self._journal.append(Event(kind="start", at=now, data=_start_data(suggestion, duration, limit_seconds)))
+        self._journal.append(Event(kind="start", at=now, data=_start_data(suggestion, duration, allowance)))
         return segment
 
     def report(self, report: TrialReport) -> Decision:
@@ -163,9 +187,21 @@ class Study:
         now = self._clock()
         self._journal.append(Event(kind="lost", at=now, data={"trial_id": trial_id, "reason": reason}))
         running = self._running[trial_id]
-        self._num_lost += 1
         self._apply_loss(trial_id)
         self._book(trial_id, now - running.started_at, now)
+
+    def fail(self, trial_id: str, error: str) -> None:
+        """The training of a trial has raised; it is given up, for it would raise again."""
+        now = self._clock()
+        self._journal.append(Event(kind="failed", at=now, data={"trial_id": trial_id, "error": error}))
+        running = self._running[trial_id]
+        self._apply_failure(trial_id, error)
+        self._book(trial_id, now - running.started_at, now)
+
+    def end_overdue(self) -> None:
+        """Counts as lost what still runs once its workers were ended from outside."""
+        for trial_id in list(self._running):
+            self.lose(trial_id, "its worker was ended at the last moment that was paid for")
 
     def finish(self) -> StudyResult:
         """Releases the workers, settles the bill and gives what was found. Nothing may be running."""
@@ -184,6 +220,7 @@ class Study:
             usd=self._ledger.spent_on(ACCOUNT),
             lost_usd=self._ledger.lost_usd,
             seconds=self._ledger.seconds_on(ACCOUNT),
+            failure=self.failure,
         )
 
     def _accept(self, suggestion: Suggestion, expected_seconds: float) -> None:
@@ -199,16 +236,21 @@ class Study:
         limit = self.plan.budget.max_trials
         return now < self._no_new_trials_after and (limit is None or len(self._policy.trials) < limit)
 
-    def _reserve(self, duration: Duration, now: float) -> float | None:
-        """The seconds that the segment may take, all paid for; None where they would be too few to be of use."""
-        around_seconds = self._start_seconds() + RELEASE_SECONDS
-        room = self._lease.latest_end() - now - around_seconds
-        limit_seconds = min(duration.worst_case_seconds, room)
-        if limit_seconds < min(duration.worst_case_seconds, USEFUL_SHARE * duration.expected_seconds + 0.5):
+    def _allow(self, duration: Duration, now: float) -> _Allowance | None:
+        """The time that a segment gets, all paid for; None where it would be too little to be of use."""
+        room = self._lease.latest_end() - now - RELEASE_SECONDS
+        handover_seconds = min(WORKER_START_SECONDS, max(HANDOVER_SECONDS, room / 3))
+        # While there is much room, a limit costs nothing: a worker that is held up need not be ended for it.
+        patience_seconds = min(PATIENCE_SECONDS, PATIENCE_SHARE * room)
+        limit_seconds = min(max(duration.worst_case_seconds, patience_seconds), room - handover_seconds)
+        useful_seconds = max(USEFUL_SECONDS, USEFUL_SHARE * duration.expected_seconds)
+        if limit_seconds < min(duration.worst_case_seconds, useful_seconds):
             return None
         # A hair less than the room, which is a quotient and may be off by a rounding.
-        until = now + around_seconds + limit_seconds * (1 - 1e-9)
-        return limit_seconds if self._lease.try_extend(until, now=now) else None
+        deadline = now + handover_seconds + limit_seconds * (1 - 1e-9)
+        if not self._lease.try_extend(deadline + RELEASE_SECONDS * (1 - 1e-9), now=now):
+            return None
+        return _Allowance(limit_seconds=limit_seconds, deadline=deadline)
 
     def _nominal_seconds(self, suggestion: Suggestion) -> float:
         candidate = suggestion.candidate
@@ -219,12 +261,7 @@ class Study:
         done = cost(candidate.configuration, suggestion.start_units) if suggestion.start_units else 0.0
         return SEGMENT_OVERHEAD_SECONDS + whole - done
 
-    def _start_seconds(self) -> float:
-        """Until a segment begins: longer while this driver's first workers are being started, or one was lost."""
-        is_starting = self._num_started < self.plan.budget.num_slots + self._num_lost
-        return WORKER_START_SECONDS if is_starting else HANDOVER_SECONDS
-
-    def _segment(self, suggestion: Suggestion, limit_seconds: float, deadline: float) -> Segment:
+    def _segment(self, suggestion: Suggestion, allowance: _Allowance) -> Segment:
         return Segment(
             trial_id=suggestion.trial_id,
             family=suggestion.candidate.family,
@@ -232,12 +269,13 @@ class Study:
             seed=self._trial_seed(suggestion.trial_id),
             start_units=suggestion.start_units,
             stop_units=suggestion.stop_units,
-            limit_seconds=limit_seconds,
-            deadline=deadline,
+            limit_seconds=allowance.limit_seconds,
+            deadline=allowance.deadline,
         )
 
     def _trial_seed(self, trial_id: str) -> int:
-        return self.plan.seed * 100_003 + int(trial_id[1:])
+        # scikit-learn takes seeds of 32 bits.
+        return (self.plan.seed * 100_003 + int(trial_id[1:])) % 2**32
 
     def _book(self, trial_id: str, seconds: float, now: float) -> None:
         book = self._books[trial_id]
@@ -259,7 +297,7 @@ class Study:
         """Only the latest, to go on from, and the best, to ship."""
         before = book.checkpoints
         book.latest = report
-        if book.best is None or report.loss < book.best.loss:
+        if math.isfinite(report.loss) and (book.best is None or report.loss < book.best.loss):
             book.best = report
         for name in before - book.checkpoints:
             self._checkpoints.delete(name)
@@ -283,6 +321,12 @@ class Study:
         if book.num_losses >= MAX_LOSSES:
             self._policy.give_up(trial_id)
 
+    def _apply_failure(self, trial_id: str, error: str) -> None:
+        self._running.pop(trial_id)
+        self._books.setdefault(trial_id, _TrialBook())
+        self._errors.append(error)
+        self._policy.give_up(trial_id)
+
     def _note_improvement(self, report: TrialReport, usd: float, seconds: float) -> None:
         value = report.curve[-1].value
         if self.best is None or as_loss(self.plan.metric, value) < as_loss(self.plan.metric, self.best.value):
@@ -298,7 +342,7 @@ class Study:
             state=trial.state,
             units=book.best.units if book.best else 0,
             rung=trial.rung,
-            value=book.best.curve[-1].value if book.best and trial.state is not TrialState.FAILED else None,
+            value=book.best.curve[-1].value if book.best else None,
             seconds=book.seconds,
             usd=self._ledger.shares_of(ACCOUNT).get(trial.trial_id, 0.0),
             forecast_usd=book.expected_seconds * self.plan.budget.usd_per_second / self.plan.budget.num_slots,
@@ -318,6 +362,8 @@ class Study:
                     self._apply_report(report, float(event.data["usd_so_far"]), float(event.data["elapsed"]))
                 case "lost":
                     self._apply_loss(str(event.data["trial_id"]))
+                case "failed":
+                    self._apply_failure(str(event.data["trial_id"]), str(event.data["error"]))
                 case "interrupted":
                     running = self._running.pop(str(event.data["trial_id"]))
                     self._policy.lose(running.segment.trial_id, units=running.segment.start_units)
@@ -328,7 +374,7 @@ class Study:
         suggestion = _suggestion_from(event.data)
         self._accept(suggestion, float(event.data["expected_seconds"]))
         self._running[suggestion.trial_id] = _Running(
-            segment=self._segment(suggestion, float(event.data["limit_seconds"]), event.at),
+            segment=self._segment(suggestion, _Allowance(limit_seconds=event.data["limit_seconds"], deadline=event.at)),
             nominal_seconds=self._nominal_seconds(suggestion),
             started_at=event.at,
         )
@@ -344,8 +390,12 @@ class Study:
             self._policy.lose(trial_id, units=running.segment.start_units)
 
 
-def _start_data(suggestion: Suggestion, duration: Duration, limit_seconds: float) -> dict[str, Any]:
-    return {**asdict(suggestion), "limit_seconds": limit_seconds, "expected_seconds": duration.expected_seconds}
+def _start_data(suggestion: Suggestion, duration: Duration, allowance: _Allowance) -> dict[str, Any]:
+    return {
+        **asdict(suggestion),
+        "limit_seconds": allowance.limit_seconds,
+        "expected_seconds": duration.expected_seconds,
+    }
 
 
 def _suggestion_from(data: Mapping[str, Any]) -> Suggestion:

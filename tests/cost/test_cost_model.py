@@ -23,11 +23,7 @@ def observed(model: CostModel, *, kind: str, slowdown: float, count: int, rng: n
 @pytest.mark.parametrize("slowdown", [0.2, 1.0, 4.0])
 def test_nearly_every_training_ends_within_its_worst_case(slowdown: float) -> None:
     rng = np.random.default_rng(7)
-    held = [
-        ok
-        for _ in range(20)
-        for ok in observed(CostModel(), kind="mlp", slowdown=slowdown, count=40, rng=rng)
-    ]
+    held = [ok for _ in range(20) for ok in observed(CostModel(), kind="mlp", slowdown=slowdown, count=40, rng=rng)]
     assert np.mean(held) > 0.98
 
 

@@ -24,9 +24,7 @@ def main(folder: Path) -> None:
     os.environ["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     temp_dir = tempfile.mkdtemp(prefix="mlc-")
     (folder / "temp_dir").write_text(temp_dir)
-    ray.init(
-        num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=temp_dir, _node_ip_address="127.0.0.1"
-    )
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=temp_dir, _node_ip_address="127.0.0.1")
     plan = synthetic_plan(num_slots=2, max_trials=9, unit_seconds=SECONDS_PER_UNIT, usd_per_second=1e-4)
     study, ledger = open_study(plan, folder, cap_usd=CAP_USD, clock=time.time)
     opened = {

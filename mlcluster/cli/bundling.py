@@ -1,0 +1,104 @@
+"""From a trial to what would be served: its structure, its bundle, its milliseconds and megabytes."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mlcluster.cli.data_stage import load_training_data
+from mlcluster.cli.planning import resolve_metric
+from mlcluster.cli.run_context import RunContext, code_version
+from mlcluster.data import DatasetSnapshot
+from mlcluster.registry import Bundle, ModelCard, to_onnx
+from mlcluster.serve.predictor import Predictor
+from mlcluster.train import (
+    FAMILIES,
+    CheckpointFolder,
+    Segment,
+    load_learner,
+)
+from mlcluster.tune import Measured, TrialSummary
+
+_NUM_EXAMPLE_ROWS = 3
+_LATENCY_CALLS = 200
+
+
+def draft_bundle(context: RunContext, snapshot: DatasetSnapshot, trial: TrialSummary) -> Bundle:
+    """The trial's model as it would be served, before it has evidence or a version."""
+    structure = trained_structure(context, snapshot, trial)
+    example = snapshot.table("validation", max_rows=_NUM_EXAMPLE_ROWS).select(snapshot.schema.feature_names)
+    card = ModelCard(
+        name=context.spec.project,
+        version=None,
+        family=trial.family,
+        task=snapshot.schema.target.task,
+        metric=resolve_metric(context.spec, snapshot.schema.target.task),
+        validation={},
+        test={},
+        trial_id=trial.trial_id,
+        study_id=context.run.run_id,
+        configuration=dict(trial.configuration),
+        snapshot_digest=snapshot.digest,
+        code_version=code_version(context.project_folder),
+        run_id="",
+        spent_usd=0.0,
+        created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return Bundle(
+        model=to_onnx(structure),
+        transform=snapshot.transforms[FAMILIES[trial.family].encoding],
+        schema=snapshot.schema,
+        card=card,
+        input_example=json_rows(example),
+        evidence={},
+    )
+
+
+def trained_structure(context: RunContext, snapshot: DatasetSnapshot, trial: TrialSummary) -> Any:
+    """The trial's best checkpoint as numbers."""
+    data = load_training_data(snapshot, (trial.family,))
+    segment = Segment(
+        trial_id=trial.trial_id,
+        family=trial.family,
+        configuration=trial.configuration,
+        seed=trial.seed,
+        start_units=trial.units,
+        stop_units=trial.units,
+        limit_seconds=0.0,
+        deadline=0.0,
+    )
+    return load_learner(segment, data, CheckpointFolder(context.run.study / "checkpoints")).structure()
+
+
+def measure_trial(context: RunContext, snapshot: DatasetSnapshot, trial: TrialSummary) -> Measured:
+    """What the trial's served artifact needs: milliseconds for a row at the 99th percentile, and megabytes."""
+    bundle = draft_bundle(context, snapshot, trial)
+    predictor = Predictor(bundle)
+    row = snapshot.table("validation", max_rows=1).select(snapshot.schema.feature_names)
+    seconds = []
+    for _ in range(_LATENCY_CALLS):
+        started = time.perf_counter()
+        predictor.predict(row)
+        seconds.append(time.perf_counter() - started)
+    size_mb = sum(len(data) for data in bundle.files().values()) / 1e6
+    return Measured(p99_ms=float(np.quantile(seconds, 0.99)) * 1000, model_mb=size_mb)
+
+
+def json_rows(table: pa.Table) -> tuple[dict[str, Any], ...]:
+    """Rows as JSON values: NaN is null, and what JSON has no word for is text."""
+    return tuple({name: _json_value(value) for name, value in row.items()} for row in table.to_pylist())
+
+
+def _json_value(value: Any) -> Any:
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return str(value)

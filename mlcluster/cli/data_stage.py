@@ -1,0 +1,93 @@
+"""The first stage: a snapshot of the data, and what a constant model makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mlcluster.cli.run_context import RunContext
+from mlcluster.data import DatasetSnapshot, Engine, prepare
+from mlcluster.train import (
+    FAMILIES,
+    METRICS,
+    Encoding,
+    Matrices,
+    TrainingData,
+    constant_scores,
+)
+
+
+def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
+    """Prepares the data, or takes what an earlier attempt has prepared."""
+    if context.run.state().get("data") == "done":
+        snapshot = DatasetSnapshot.load(context.run.snapshot)
+        context.progress.stage("data", f"snapshot {snapshot.digest[:12]} is there already")
+        return snapshot
+    with context.meter.running("data"):
+        snapshot = prepare(
+            context.spec.data,
+            base=context.project_folder,
+            folder=context.run.snapshot,
+            seed=context.seed,
+            engine=engine,
+        )
+    context.run.update(data="done")
+    rows = ", ".join(f"{count} {split}" for split, count in snapshot.num_rows.items())
+    context.progress.stage("data", f"snapshot {snapshot.digest[:12]}: {rows} rows")
+    for finding in snapshot.findings:
+        context.progress.say(f"         {finding.severity}: {finding.message}")
+    return snapshot
+
+
+def load_training_data(snapshot: DatasetSnapshot, families: tuple[str, ...]) -> TrainingData:
+    """The train and validation splits, in the encodings that these families take."""
+    encodings: set[Encoding] = {FAMILIES[name].encoding for name in families}
+
+    def matrices(split: str) -> dict[Encoding, Matrices]:
+        found: dict[Encoding, Matrices] = {}
+        for encoding in sorted(encodings):
+            features, targets = snapshot.matrices(split, encoding)
+            found[encoding] = Matrices(features=features, targets=targets)
+        return found
+
+    return TrainingData(
+        task=snapshot.schema.target.task,
+        num_classes=len(snapshot.schema.target.classes),
+        train=matrices("train"),
+        validation=matrices("validation"),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Baseline:
+    """The constant model's score on validation and test."""
+
+    validation: float
+    test: float
+
+
+def score_baseline(snapshot: DatasetSnapshot, metric: str) -> Baseline:
+    """Scored first, before anything is trained."""
+    values = {}
+    for split in ("validation", "test"):
+        targets = snapshot.matrices(split, "ordinal")[1]
+        values[split] = float(METRICS[metric].compute(targets, baseline_scores(snapshot, split)))
+    return Baseline(validation=values["validation"], test=values["test"])
+
+
+def baseline_scores(snapshot: DatasetSnapshot, split: str) -> np.ndarray[Any, Any]:
+    """The constant model's answers to a split."""
+    features, targets = snapshot.matrices("train", "ordinal")
+    return constant_scores(
+        Matrices(features=features, targets=targets),
+        num_classes=len(snapshot.schema.target.classes),
+        num_rows=snapshot.num_rows[split],
+    )
+
+
+def feature_table(snapshot: DatasetSnapshot, split: str) -> pa.Table:
+    """The raw feature columns of a split."""
+    return snapshot.table(split).select(snapshot.schema.feature_names)

@@ -1,0 +1,42 @@
+"""The last stage: the verified winner behind an endpoint."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from mlcluster.cli.planning import stage_forecasts
+from mlcluster.cli.run_context import RunContext, is_on_cluster
+from mlcluster.cli.workspace import write_json
+from mlcluster.registry import Bundle
+
+
+def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int, previous: Bundle | None) -> dict[str, Any]:
+    """Serves the bundle on the connected Ray and gives its endpoint's record."""
+    from mlcluster.serve.plan import ServePlan
+    from mlcluster.serve.ray_app import deploy
+
+    def plan_for(which: Bundle) -> ServePlan:
+        serve = context.spec.serve
+        return ServePlan(
+            name=context.spec.project,
+            bundle_files=which.files(),
+            min_replicas=serve.replicas.min,
+            max_replicas=serve.replicas.max,
+            target_ongoing=serve.target_ongoing,
+            cpus_per_replica=0.5 if is_on_cluster() else 0.0,
+            records_folder=str(context.workspace.predictions.resolve()),
+            port=port,
+        )
+
+    worst_case = stage_forecasts(context.spec, context.machine, num_rows=0)["deploy"].worst_case_seconds
+    with context.meter.running("deploy"):
+        endpoint = deploy(
+            plan_for(bundle),
+            timeout_seconds=worst_case,
+            fallback=None if previous is None else plan_for(previous),
+        )
+    record = {**asdict(endpoint), "infer_url": endpoint.infer_url, "run": context.run.run_id}
+    write_json(context.workspace.endpoint_file, record)
+    context.progress.stage("deploy", f"{endpoint.model} version {endpoint.version} answers at {endpoint.url}")
+    return record

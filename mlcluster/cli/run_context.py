@@ -1,0 +1,63 @@
+"""What the stages of one run share, and where they run."""
+
+from __future__ import annotations
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from mlcluster.cli.metering import StageMeter
+from mlcluster.cli.planning import Machine
+from mlcluster.cli.progress import Progress
+from mlcluster.cli.ray_local import LocalRay
+from mlcluster.cli.workspace import RunFolder, Workspace
+from mlcluster.cost import Ledger
+from mlcluster.spec import ProjectSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunContext:
+    """All that the stages of one run share."""
+
+    spec: ProjectSpec
+    project_folder: Path
+    workspace: Workspace
+    run: RunFolder
+    machine: Machine
+    ledger: Ledger
+    meter: StageMeter
+    progress: Progress
+    seed: int
+
+    @property
+    def usd_per_second(self) -> float:
+        return self.machine.num_cpus * self.spec.prices.cpu_hour / 3600
+
+
+def is_on_cluster() -> bool:
+    """Whether this process runs as a job on a cluster, and not on a Ray of its own."""
+    import os
+
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
+def connect_ray(workspace: Workspace, machine: Machine) -> None:
+    """Connects to the cluster of this job, or to the project's local Ray."""
+    LocalRay(workspace.ray).connect(num_cpus=machine.num_cpus)
+
+
+def code_version(folder: Path) -> str:
+    """The commit that the project file lies in, marked where it has changes; else the package's version."""
+    from mlcluster import __version__
+
+    git = ["git", "-C", str(folder)]
+    try:
+        commit = subprocess.run(  # noqa: S603 - our own words
+            [*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True, timeout=5
+        ).stdout.strip()
+        status = subprocess.run(  # noqa: S603
+            [*git, "status", "--porcelain"], capture_output=True, text=True, check=True, timeout=5
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return f"mlcluster {__version__}"
+    return commit + ("-dirty" if status else "")

@@ -1,0 +1,103 @@
+"""The second stage: the search, or what an earlier attempt has left of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+from mlcluster.cli.data_stage import load_training_data
+from mlcluster.cli.planning import plan_search, study_budget
+from mlcluster.cli.records import study_from_json, study_to_json
+from mlcluster.cli.run_context import RunContext
+from mlcluster.cli.workspace import RunFolder, write_json
+from mlcluster.data import DatasetSnapshot
+from mlcluster.errors import BudgetExhausted, ClusterError
+from mlcluster.search import BestFamiliesSource, CandidateSource, RandomWithinFamily
+from mlcluster.train import (
+    CheckpointFolder,
+    Segment,
+    TrainingData,
+    TrialReport,
+    run_segment,
+)
+from mlcluster.tune import Study, StudyPlan, StudyResult
+
+
+def run_tune_stage(context: RunContext, snapshot: DatasetSnapshot) -> StudyResult:
+    """Searches on Ray Tune, going on with an interrupted study, or takes the one that is done."""
+    from mlcluster.tune.ray_study import run_study_on_ray
+
+    result_file = context.run.study / "result.json"
+    if context.run.state().get("tune") == "done":
+        result = read_study(context.run)
+        context.progress.stage("tune", f"study of {len(result.trials)} trials is there already")
+        return result
+    data = load_training_data(snapshot, context.spec.models)
+    plan = _plan_study(context, snapshot, data)
+    study = Study(
+        plan,
+        folder=context.run.study,
+        ledger=context.ledger,
+        source=candidate_source(plan),
+        clock=time.time,
+    )
+    if study.is_resumed:
+        context.progress.say(f"tune     going on with {len(study.trials)} trials of an interrupted study")
+    checkpoints = CheckpointFolder(context.run.study.resolve() / "checkpoints")
+    result = run_study_on_ray(
+        study,
+        _trainer(data, checkpoints, plan.metric),
+        folder=context.run.study,
+        progress=context.progress.study,
+    )
+    write_json(result_file, study_to_json(result))
+    context.run.update(tune="done")
+    if result.failure is not None:
+        raise ClusterError(f"models = {', '.join(plan.spaces)} failed in every trial ({result.failure}); see the log.")
+    if not result.ranked():
+        raise BudgetExhausted(
+            f"tune.budget (${context.spec.tune.budget.usd:g}, {context.spec.tune.budget.minutes:g} minutes) was spent "
+            "before any trial gave a score; raise it."
+        )
+    best = result.ranked()[0]
+    context.progress.stage(
+        "tune",
+        f"{len(result.trials)} trials for ${result.usd:.4f} in {result.seconds:.0f} s, "
+        f"best {result.metric} {best.value:.4f} ({best.family} {best.trial_id})",
+    )
+    return result
+
+
+def read_study(run: RunFolder) -> StudyResult:
+    """The finished study of a run."""
+    import json
+
+    return study_from_json(json.loads((run.study / "result.json").read_text()))
+
+
+def _trainer(data: TrainingData, checkpoints: CheckpointFolder, metric: str) -> Callable[[Segment], TrialReport]:
+    def train(segment: Segment) -> TrialReport:
+        return run_segment(segment, data, checkpoints, metric=metric)
+
+    return train
+
+
+def _plan_study(context: RunContext, snapshot: DatasetSnapshot, data: TrainingData) -> StudyPlan:
+    sizes = {encoding: data.size(encoding) for encoding in data.train}
+    budget = study_budget(context.spec, context.machine, free_usd=context.ledger.free_usd)
+    # An interrupted study goes on with the rungs that it began with; what is left of its time, the ledger knows.
+    seconds = context.run.state().get("study_seconds", budget.seconds)
+    context.run.update(study_seconds=seconds)
+    budget = replace(budget, seconds=seconds)
+    return plan_search(context.spec, sizes, budget, task=snapshot.schema.target.task, seed=context.seed)
+
+
+def candidate_source(plan: StudyPlan) -> CandidateSource:
+    """Defaults first, then families by how well they do, with TPE inside each."""
+    from mlcluster.search.optuna_source import TpeWithinFamily
+
+    random = RandomWithinFamily(plan.spaces, seed=plan.seed)
+    return BestFamiliesSource(
+        TpeWithinFamily(plan.spaces, fallback=random, seed=plan.seed), list(plan.spaces), seed=plan.seed
+    )
