@@ -13,6 +13,9 @@ A message reads `<key> = <value> <problem>; <fix>.`: what was wrong, where, and 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class MlclusterError(Exception):
     """Base of every error that is the user's to act on; printed as one line, without a traceback."""
@@ -37,9 +40,13 @@ class BundleError(MlclusterError):
 
 
 class GateFailed(MlclusterError):  # noqa: N818 - an outcome, named as users know it
-    """The winner does not meet a requirement of `verify:`."""
+    """The winner does not meet a requirement of `verify:`. `summary` is what the run has come to, as plain JSON."""
 
     exit_code = 3
+
+    def __init__(self, message: str, *, summary: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.summary = summary
 
 
 class BudgetExhausted(MlclusterError):  # noqa: N818 - likewise

@@ -9,7 +9,8 @@ from typing import Any
 import click
 
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
-from mlcluster.cli.project import Plan, Project
+from mlcluster.cli.planning import Plan
+from mlcluster.cli.project import Project
 
 
 @click.command()

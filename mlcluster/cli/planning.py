@@ -132,3 +132,13 @@ def _tightest(spec: ProjectSpec, budget: StudyBudget) -> str:
     if budget.seconds < given.minutes * 60:
         return f"tune.budget.usd = {given.usd:g}"
     return f"tune.budget.minutes = {given.minutes:g}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Plan:
+    """What a run would do and cost."""
+
+    profile: DataProfile
+    study: StudyPlan
+    forecast: Forecast
+    metric: str

@@ -6,18 +6,18 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mlcluster.cli.data_stage import Baseline, run_data_stage, score_baseline
-from mlcluster.cli.deploy_stage import run_deploy_stage
 from mlcluster.cli.metering import StageMeter
+from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
 from mlcluster.cli.planning import (
     Machine,
+    Plan,
     forecast_run,
     guess_sizes,
     plan_search,
@@ -28,25 +28,20 @@ from mlcluster.cli.planning import (
 from mlcluster.cli.progress import Progress
 from mlcluster.cli.ray_local import LocalRay, disconnect, is_port_free, num_cluster_cpus
 from mlcluster.cli.run_context import RunContext, connect_ray, is_on_cluster
-from mlcluster.cli.tune_stage import run_tune_stage
-from mlcluster.cli.verify_stage import Verified, run_verify_stage
+from mlcluster.cli.stores import LaterTracker, open_tracker, registry_of
 from mlcluster.cli.workspace import RunFolder, Workspace
-from mlcluster.cost import Forecast, Ledger
-from mlcluster.data import DataProfile, DatasetSnapshot, conform, profile
-from mlcluster.errors import GateFailed, SpecError
+from mlcluster.cost import Ledger
+from mlcluster.data import DataProfile, conform, profile
+from mlcluster.errors import SpecError
 from mlcluster.registry import Bundle
 from mlcluster.spec import YamlDocument, load_document, naming_lines, parse_spec
-from mlcluster.tune import Ending, StudyPlan, StudyResult
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from mlcluster.registry.mlflow_registry import MlflowRegistry, ModelVersion
     from mlcluster.serve.predictor import Prediction, Predictor
-    from mlcluster.tracking.mlflow_tracker import MlflowTracker
 
 DEFAULT_PORT = 8000
-STAGES = ("data", "tune", "verify", "record", "deploy")
 _INSTEAD = {"workers": "the search runs on CPU workers for now"}
 """What happens where a key is accepted and nothing acts on it yet."""
 
@@ -58,16 +53,6 @@ class RunOptions:
     seed: int = 0
     port: int = DEFAULT_PORT
     fresh: bool = False
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Plan:
-    """What a run would do and cost."""
-
-    profile: DataProfile
-    study: StudyPlan
-    forecast: Forecast
-    metric: str
 
 
 class Project:
@@ -180,7 +165,7 @@ class Project:
         parsed = parse_prediction_id(prediction_id)
         if not self.workspace.has_tracking(self.spec.tracking):
             raise SpecError("this project has no run yet; start one with `mlcluster run`.")
-        version = self._registry().version(parsed.model, parsed.version)
+        version = registry_of(open_tracker(self.spec, self.workspace)).version(parsed.model, parsed.version)
         record = find_record(self.workspace.predictions, prediction_id)
         tags = {key.removeprefix("mlcluster."): value for key, value in version.tags.items()}
         return {
@@ -226,11 +211,15 @@ class Project:
             started = time.time()
             plan = self._announce(until)
             self._check_port(until)
-            tracker = _Later(self._tracker)
+            tracker = LaterTracker(self.spec, self.workspace)
             connect_ray(self.workspace, self._machine())
             try:
-                with naming_lines(self._document):
-                    return self._run_stages(plan, tracker, until=until, started=started)
+                with naming_lines(self._document), closing(self._open(plan)) as context:
+                    deployment = Deployment(port=self.options.port, served=self._served_bundle())
+                    pipeline = Pipeline(
+                        context=context, plan=plan, tracker=tracker, deployment=deployment, started=started
+                    )
+                    return pipeline.run(until).summary()
             finally:
                 disconnect()
 
@@ -276,8 +265,8 @@ class Project:
         text = json.dumps([asked, source_digest, self.options.seed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def _open(self, plan: Plan) -> tuple[RunContext, float]:
-        """The run's context, its ledger open; and the dollars that an interrupted attempt has lost."""
+    def _open(self, plan: Plan) -> RunContext:
+        """The run's context, its ledger open, and what an interrupted attempt has left open in it booked as lost."""
         run = self.workspace.open_run(self._run_key(plan.profile.source_digest), fresh=self.options.fresh)
         state = run.state()
         if state.get("is_finished"):
@@ -286,7 +275,9 @@ class Project:
         ledger = Ledger(run.ledger_path(), cap_usd=self.spec.tune.budget.usd, now=time.time())
         usd_per_second = plan.study.budget.usd_per_second
         lost = ledger.close_open_reservations(usd_per_second=usd_per_second, now=time.time())
-        context = RunContext(
+        if lost:
+            self._progress.say(f"note     an interrupted attempt has cost ${lost:.4f}, which is booked as lost")
+        return RunContext(
             spec=self.spec,
             project_folder=self.folder,
             workspace=self.workspace,
@@ -297,77 +288,6 @@ class Project:
             progress=self._progress,
             seed=self.options.seed,
         )
-        return context, lost
-
-    def _run_stages(self, plan: Plan, tracker: _Later, *, until: str, started: float) -> dict[str, Any]:
-        from mlcluster.data.ray_engine import RayDataEngine
-
-        context, lost = self._open(plan)
-        if lost:
-            self._progress.say(f"note     an interrupted attempt has cost ${lost:.4f}, which is booked as lost")
-        try:
-            if not context.run.state().get("forecast"):
-                context.run.update(forecast={stage.stage: stage.expected_usd for stage in plan.forecast.stages})
-            _reserve_stages(context, plan.forecast, until)
-            snapshot = run_data_stage(context, RayDataEngine())
-            baseline = score_baseline(snapshot, plan.metric)
-            self._progress.say(f"         baseline (constant): validation {plan.metric} {baseline.validation:.4f}")
-            result = run_tune_stage(context, snapshot)
-            done = _Done(context=context, plan=plan, baseline=baseline, result=result, started=started)
-            if until == "tune":
-                return done.summary()
-            verified = run_verify_stage(context, snapshot, result)
-            version = self._record(tracker.get(), done, snapshot, verified)
-            bundle = verified.bundle.with_version(version.version)
-            done = replace(done, verified=replace(verified, bundle=bundle), version=version)
-            self._stop_if_failed(done)
-            if until == "deploy":
-                endpoint = run_deploy_stage(context, bundle, port=self.options.port, previous=self._served_bundle())
-                self._registry().set_alias(version.name, "champion", version.version)
-                done = replace(done, endpoint=endpoint)
-            context.run.update(is_finished=True)
-            return done.summary()
-        finally:
-            context.ledger.close()
-
-    def _record(
-        self, tracker: MlflowTracker, done: _Done, snapshot: DatasetSnapshot, verified: Verified
-    ) -> ModelVersion:
-        """Everything into MLflow, and the bundle beside it under the version that it was given."""
-        from mlcluster.cli.recording import run_record, version_tags
-        from mlcluster.registry.mlflow_registry import CHALLENGER, MlflowRegistry
-
-        context = done.context
-        with context.meter.running("record"):
-            registry = MlflowRegistry(tracker.client, uri=tracker.uri)
-            run_id = tracker.begin(context.run.run_id)
-            name = self.spec.project
-            card = replace(
-                verified.bundle.card,
-                version=registry.next_version(name),
-                run_id=run_id,
-                spent_usd=context.ledger.spent_usd,
-            )
-            verified = replace(verified, bundle=replace(verified.bundle, card=card))
-            tracker.finish(run_id, run_record(context, snapshot, done.result, verified, done.baseline))
-            version = registry.register(verified.bundle, run_id=run_id, tags=version_tags(context, verified))
-            if not verified.verdict.passed:
-                registry.set_alias(name, CHALLENGER, version.version)
-            verified.bundle.write(context.run.bundle(version.version))
-        if verified.verdict.passed:
-            context.run.update(version=version.version, mlflow_run_id=run_id)
-        self._progress.stage("record", f"{name} version {version.version}, MLflow run {run_id}")
-        return version
-
-    def _stop_if_failed(self, done: _Done) -> None:
-        assert done.verified is not None
-        if done.verified.verdict.passed:
-            return
-        done.context.run.update(is_finished=True)
-        failed = [f"{one.label}: {one.reason}" for one in done.verified.verdict.gates if one.status != "passed"]
-        error = GateFailed(f"verify: {len(failed)} of {len(done.verified.verdict.gates)} failed ({'; '.join(failed)})")
-        error.summary = done.summary()  # type: ignore[attr-defined]
-        raise error
 
     def _served_bundle(self) -> Bundle | None:
         endpoint = self.endpoint()
@@ -376,92 +296,6 @@ class Project:
         run = RunFolder(path=self.workspace.root / "runs" / endpoint["run"])
         folder = run.bundle(endpoint["version"])
         return Bundle.read(folder) if folder.is_dir() else None
-
-    def _tracker(self) -> MlflowTracker:
-        from mlcluster.tracking.mlflow_tracker import MlflowTracker
-
-        uri = self.workspace.resolve_tracking(self.spec.tracking)
-        is_file = uri.startswith("sqlite:")
-        folder = self.workspace.root / "artifacts" if is_file else None
-        if is_file:
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
-        return MlflowTracker(uri, experiment=self.spec.project, artifact_folder=folder)
-
-    def _registry(self) -> MlflowRegistry:
-        from mlcluster.registry.mlflow_registry import MlflowRegistry
-
-        tracker = self._tracker()
-        return MlflowRegistry(tracker.client, uri=tracker.uri)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Done:
-    """What a run has come to so far."""
-
-    context: RunContext
-    plan: Plan
-    baseline: Baseline
-    result: StudyResult
-    started: float
-    verified: Verified | None = None
-    version: ModelVersion | None = None
-    endpoint: Mapping[str, Any] | None = None
-
-    def summary(self) -> dict[str, Any]:
-        """The object that `--json` prints."""
-        best = self.result.ranked()[0]
-        verified, ledger = self.verified, self.context.ledger
-        return {
-            "project": self.context.spec.project,
-            "model": self.context.spec.project,
-            "run": self.context.run.run_id,
-            "run_id": None if self.version is None else self.version.run_id,
-            "model_version": None if self.version is None else self.version.version,
-            "family": best.family if verified is None else verified.winner.trial.family,
-            "trial": best.trial_id if verified is None else verified.winner.trial.trial_id,
-            "metric": self.result.metric,
-            "validation": {self.result.metric: best.value} if verified is None else verified.validation,
-            "test": {} if verified is None else verified.test,
-            "baseline": {
-                "validation": {self.result.metric: self.baseline.validation},
-                "test": {self.result.metric: self.baseline.test},
-            },
-            "gates": [] if verified is None else [asdict(one) for one in verified.verdict.gates],
-            "passed": None if verified is None else verified.verdict.passed,
-            "forecast_usd": self.plan.forecast.expected_usd,
-            "spent_usd": ledger.spent_usd,
-            "cap_usd": ledger.cap_usd,
-            "lost_usd": ledger.lost_usd,
-            "seconds": time.time() - self.started,
-            "trials": len(self.result.trials),
-            "budget_spent": self.result.ending is Ending.BUDGET,
-            "endpoint": None if self.endpoint is None else self.endpoint["url"],
-            "infer_url": None if self.endpoint is None else self.endpoint["infer_url"],
-        }
-
-
-def _reserve_stages(context: RunContext, forecast: Forecast, until: str) -> None:
-    """The worst cases of all stages but the search, which takes what is left."""
-    done = context.run.state()
-    last = "record" if until == "verify" else until
-    for stage in forecast.stages[: STAGES.index(last) + 1]:
-        if stage.stage != "tune" and done.get(stage.stage) != "done":
-            context.meter.reserve(stage.stage, worst_case_seconds=stage.worst_case_seconds)
-
-
-class _Later:
-    """A value that is being made in a thread: MLflow's import and first migration take seconds."""
-
-    def __init__(self, make: Any) -> None:
-        self._pool = ThreadPoolExecutor(max_workers=1)
-        self._future: Future[Any] = self._pool.submit(make)
-
-    def get(self) -> Any:
-        """Waits for it; raises what making it has raised."""
-        try:
-            return self._future.result()
-        finally:
-            self._pool.shutdown(wait=False)
 
 
 def _number(text: str | None) -> float | None:

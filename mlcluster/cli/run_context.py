@@ -29,9 +29,9 @@ class RunContext:
     progress: Progress
     seed: int
 
-    @property
-    def usd_per_second(self) -> float:
-        return self.machine.num_cpus * self.spec.prices.cpu_hour / 3600
+    def close(self) -> None:
+        """Lets go of the ledger."""
+        self.ledger.close()
 
 
 def is_on_cluster() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,7 @@ def _spend(verb: Callable[[Project], dict[str, Any]], given: dict[str, Any]) -> 
     return BUDGET_SPENT if summary["budget_spent"] else 0
 
 
-def _print(summary: dict[str, Any], *, as_json: bool) -> None:
+def _print(summary: Mapping[str, Any], *, as_json: bool) -> None:
     if as_json:
         print_json(summary)
         return

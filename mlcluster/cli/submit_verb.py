@@ -34,6 +34,5 @@ def submit(stage: str, more: tuple[str, ...], config: Path, overrides: tuple[str
     if given["dry_run"]:
         return 0
     ray = Path(sys.executable).with_name("ray")
-    # Ray hands a job's words to a shell, joined by blanks: they are quoted for it here.
-    done = subprocess.run([str(ray), *command[1:], "--", *map(shlex.quote, job)], check=False)  # noqa: S603
+    done = subprocess.run([str(ray), *command[1:], "--", *job], check=False)  # noqa: S603 - Ray quotes for its shell
     return done.returncode

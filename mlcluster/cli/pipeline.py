@@ -1,0 +1,132 @@
+"""One pass through the stages of a run, each of which leaves its record in the run's folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mlcluster.cli.data_stage import run_data_stage, score_baseline
+from mlcluster.cli.deploy_stage import run_deploy_stage
+from mlcluster.cli.outcome import RunOutcome
+from mlcluster.cli.planning import Plan
+from mlcluster.cli.run_context import RunContext
+from mlcluster.cli.stores import LaterTracker, registry_of
+from mlcluster.cli.tune_stage import run_tune_stage
+from mlcluster.cli.verify_stage import Verified, run_verify_stage
+from mlcluster.data import DatasetSnapshot
+from mlcluster.errors import GateFailed
+from mlcluster.registry import Bundle
+
+if TYPE_CHECKING:
+    from mlcluster.registry.mlflow_registry import ModelVersion
+
+STAGES = ("data", "tune", "verify", "record", "deploy")
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Deployment:
+    """Where the winner is to answer, and what answers there now."""
+
+    port: int
+    served: Bundle | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pipeline:
+    """The stages of one run, in order. `started` is when the command began, in seconds since the epoch."""
+
+    context: RunContext
+    plan: Plan
+    tracker: LaterTracker
+    deployment: Deployment
+    started: float
+
+    def run(self, until: str) -> RunOutcome:
+        """Through the stages to `until`; those that an earlier attempt has done are not done again.
+
+        Raises:
+            GateFailed: a requirement is not met; everything is written down all the same.
+            BudgetExhausted: the money was spent before there was a usable model.
+        """
+        outcome, snapshot = self._search(until)
+        if until == "tune":
+            return outcome
+        outcome = self._verify(outcome, snapshot)
+        if until == "deploy":
+            outcome = self._deploy(outcome)
+        self.context.run.update(is_finished=True)
+        return outcome
+
+    def _search(self, until: str) -> tuple[RunOutcome, DatasetSnapshot]:
+        from mlcluster.data.ray_engine import RayDataEngine
+
+        context = self.context
+        if not context.run.state().get("forecast"):
+            context.run.update(forecast={stage.stage: stage.expected_usd for stage in self.plan.forecast.stages})
+        self._reserve_stages(until)
+        snapshot = run_data_stage(context, RayDataEngine())
+        baseline = score_baseline(snapshot, self.plan.metric)
+        context.progress.say(f"         baseline (constant): validation {self.plan.metric} {baseline.validation:.4f}")
+        result = run_tune_stage(context, snapshot)
+        outcome = RunOutcome(context=context, plan=self.plan, baseline=baseline, result=result, started=self.started)
+        return outcome, snapshot
+
+    def _reserve_stages(self, until: str) -> None:
+        """The worst cases of all stages but the search, which takes what is left."""
+        done = self.context.run.state()
+        last = "record" if until == "verify" else until
+        for stage in self.plan.forecast.stages[: STAGES.index(last) + 1]:
+            if stage.stage != "tune" and done.get(stage.stage) != "done":
+                self.context.meter.reserve(stage.stage, worst_case_seconds=stage.worst_case_seconds)
+
+    def _verify(self, outcome: RunOutcome, snapshot: DatasetSnapshot) -> RunOutcome:
+        verified = run_verify_stage(self.context, snapshot, outcome.result)
+        version = self._record(outcome, snapshot, verified)
+        bundle = verified.bundle.with_version(version.version)
+        outcome = replace(outcome, verified=replace(verified, bundle=bundle), version=version)
+        failed = [f"{one.label}: {one.reason}" for one in verified.verdict.gates if one.status != "passed"]
+        if failed:
+            self.context.run.update(is_finished=True)
+            raise GateFailed(
+                f"verify: {len(failed)} of {len(verified.verdict.gates)} failed ({'; '.join(failed)})",
+                summary=outcome.summary(),
+            )
+        return outcome
+
+    def _record(self, outcome: RunOutcome, snapshot: DatasetSnapshot, verified: Verified) -> ModelVersion:
+        """Everything into MLflow, and the bundle beside it under the version that it was given."""
+        from mlcluster.cli.recording import run_record, version_tags
+        from mlcluster.registry.mlflow_registry import CHALLENGER
+
+        context, name = self.context, self.context.spec.project
+        tracker = self.tracker.get()
+        with context.meter.running("record"):
+            registry = registry_of(tracker)
+            run_id = tracker.begin(context.run.run_id)
+            card = replace(
+                verified.bundle.card,
+                version=registry.next_version(name),
+                run_id=run_id,
+                spent_usd=context.ledger.spent_usd,
+            )
+            verified = replace(verified, bundle=replace(verified.bundle, card=card))
+            tracker.finish(run_id, run_record(context, snapshot, outcome.result, verified, outcome.baseline))
+            version = registry.register(verified.bundle, run_id=run_id, tags=version_tags(context, verified))
+            if not verified.verdict.passed:
+                registry.set_alias(name, CHALLENGER, version.version)
+            verified.bundle.write(context.run.bundle(version.version))
+        if verified.verdict.passed:
+            context.run.update(version=version.version, mlflow_run_id=run_id)
+        context.progress.stage("record", f"{name} version {version.version}, MLflow run {run_id}")
+        return version
+
+    def _deploy(self, outcome: RunOutcome) -> RunOutcome:
+        from mlcluster.registry.mlflow_registry import CHAMPION
+
+        assert outcome.verified is not None
+        assert outcome.version is not None
+        endpoint = run_deploy_stage(
+            self.context, outcome.verified.bundle, port=self.deployment.port, previous=self.deployment.served
+        )
+        registry_of(self.tracker.get()).set_alias(outcome.version.name, CHAMPION, outcome.version.version)
+        return replace(outcome, endpoint=endpoint)

@@ -1,0 +1,130 @@
+"""Projects to run the command line on, and the command line itself: within this process, or as a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mlcluster.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+MLCLUSTER = (sys.executable, "-m", "mlcluster.cli.main")
+PROCESS_SECONDS = 150.0
+"""No process of a test lasts longer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command came to."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self) -> Any:
+        """The last line of stdout."""
+        return json.loads(self.stdout.splitlines()[-1])
+
+    @property
+    def complaint(self) -> str:
+        """The one line that a refused command leaves on stderr."""
+        lines = self.stderr.splitlines()
+        assert len(lines) == 1, self.stderr
+        assert self.stdout == ""
+        return lines[0].removeprefix("mlcluster: ")
+
+
+def run_here(folder: Path, *words: str) -> Outcome:
+    """Runs the command line in this process, in `folder`: for verbs that start nothing."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    with contextlib.chdir(folder), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        try:
+            main(words)
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+    return Outcome(code=code, stdout=stdout.getvalue(), stderr=stderr.getvalue())
+
+
+def run_process(folder: Path, *words: str, **more: Any) -> Outcome:
+    """Runs the command line as a process of its own; `more` are `command`, `env` and `timeout`."""
+    command: Sequence[str] = more.get("command", MLCLUSTER)
+    done = subprocess.run(
+        [*command, *words],
+        cwd=folder,
+        env=environment(more.get("env", {})),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=more.get("timeout", PROCESS_SECONDS),
+    )
+    return Outcome(code=done.returncode, stdout=done.stdout, stderr=done.stderr)
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Of a process that is to find no other Ray than the one it is told of."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "MLCLUSTER_"))}
+    return {**clean, "RAY_USAGE_STATS_ENABLED": "0", **(more or {})}
+
+
+def free_ports(count: int) -> list[int]:
+    """Free ports, all different, outside of the range that Ray gives its workers (10002 to 19999)."""
+    found: list[socket.socket] = []
+    passed_over: list[socket.socket] = []
+    while len(found) < count:
+        probe = socket.socket()
+        probe.bind(("127.0.0.1", 0))
+        (passed_over if 10000 <= probe.getsockname()[1] < 20000 else found).append(probe)
+    ports = [probe.getsockname()[1] for probe in found]
+    for probe in [*found, *passed_over]:
+        probe.close()
+    return ports
+
+
+def small_table(num_rows: int = 120) -> pa.Table:
+    """A table with every kind of column, in which `answer` follows from `size` and `colour`."""
+    rng = np.random.default_rng(0)
+    size = rng.normal(size=num_rows)
+    colour = rng.choice(["red", "green", "blue"], size=num_rows)
+    answer = np.where(size + (colour == "red") + rng.normal(scale=0.5, size=num_rows) > 0.3, "yes", "no")
+    return pa.table(
+        {
+            "size": size,
+            "count": rng.integers(0, 9, size=num_rows),
+            "colour": colour,
+            "is_new": rng.random(num_rows) > 0.5,
+            "answer": answer,
+            "amount": size * 3 + rng.normal(size=num_rows),
+            "empty": pa.array([None] * num_rows, pa.string()),
+            "constant": ["same"] * num_rows,
+        }
+    )
+
+
+def make_project(folder: Path, text: str, table: pa.Table | None = None) -> Path:
+    """A project of `small_table` and this project file; gives its folder."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    pq.write_table(small_table() if table is None else table, folder / "data" / "table.parquet")
+    (folder / "mlcluster.yaml").write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
+    return folder
+
+
+def end_ray_of(folder: Path) -> None:
+    """Ends what a command has left running for the project in `folder`."""
+    from mlcluster.cli.ray_local import LocalRay
+
+    LocalRay(folder / ".mlcluster" / "ray").stop()
