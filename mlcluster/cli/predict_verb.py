@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
-from mlcluster.data import columns_to_table
+from mlcluster.data import rows_to_table
 from mlcluster.errors import DataError
 
 
@@ -61,5 +61,4 @@ def _json_table(text: str, schema: Any) -> Any:
     rows = [value] if isinstance(value, dict) else value
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError("the JSON holds no rows; give an object, a list of objects, or one object a line.")
-    names = dict.fromkeys(name for row in rows for name in row)
-    return columns_to_table({name: [row.get(name) for row in rows] for name in names}, schema)
+    return rows_to_table(rows, schema)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from mlcluster.cli.run_context import RunContext, connect_ray, is_on_cluster
 from mlcluster.cli.stores import LaterTracker, open_tracker, registry_of
 from mlcluster.cli.workspace import RunFolder, Workspace
 from mlcluster.cost import Ledger
-from mlcluster.data import DataProfile, conform, profile
+from mlcluster.data import DataProfile, conform, profile, rows_to_table
 from mlcluster.errors import SpecError
 from mlcluster.registry import Bundle
 from mlcluster.spec import YamlDocument, load_document, naming_lines, parse_spec
@@ -143,9 +143,16 @@ class Project:
         """
         return self._run(until="deploy")
 
-    def predict(self, rows: pa.Table) -> Prediction:
-        """The deployed model's answers to a table of raw rows, in this process."""
+    def predict(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> Prediction:
+        """The deployed model's answers to raw rows, in this process: an Arrow table, or a list of mappings.
+
+        Raises:
+            SpecError: no model has passed its gates yet.
+            RowError: a column is missing, unknown or of another type; it names the column.
+        """
         predictor = self.deployed()
+        if isinstance(rows, Sequence):
+            return predictor.predict(rows_to_table(rows, predictor.schema))
         return predictor.predict(conform(rows, predictor.schema))
 
     def deployed(self) -> Predictor:

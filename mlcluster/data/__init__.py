@@ -4,7 +4,7 @@ In: the `data:` section of a project file. Out: a `DatasetSnapshot`, with schema
 content hash, or one error that names the key. Not here: Ray, which runs the same functions from `ray_engine.py`.
 """
 
-from mlcluster.data.conform import RowError, columns_to_table, conform
+from mlcluster.data.conform import RowError, columns_to_table, conform, rows_to_table
 from mlcluster.data.engine import Engine, LocalEngine
 from mlcluster.data.findings import Finding
 from mlcluster.data.prepare import prepare
@@ -37,4 +37,5 @@ __all__ = [
     "infer_task",
     "prepare",
     "profile",
+    "rows_to_table",
 ]

@@ -54,6 +54,12 @@ def conform(table: pa.Table, schema: TableSchema, *, need_target: bool = False) 
     return pa.Table.from_arrays(arrays, names=wanted)
 
 
+def rows_to_table(rows: Sequence[Mapping[str, object]], schema: TableSchema) -> pa.Table:
+    """Rows as mappings of names to values, None or an absent name for missing; see `columns_to_table`."""
+    names = dict.fromkeys(name for row in rows for name in row)
+    return columns_to_table({name: [row.get(name) for row in rows] for name in names}, schema)
+
+
 def columns_to_table(columns: Mapping[str, Sequence[object]], schema: TableSchema) -> pa.Table:
     """Python values as JSON gives them, None for missing, as the table that `Transform.apply` takes.
 

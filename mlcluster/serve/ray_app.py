@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import ray
 from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
@@ -46,7 +47,7 @@ class ModelReplica:
     """One replica: a predictor and its application, built where it runs."""
 
     def __init__(self, bundle_files: Mapping[str, bytes], records_folder: str | None, max_ongoing: int) -> None:
-        _keep_serve_on_loopback()
+        _bind_replica_port_to_its_node()
         self._predictor = Predictor(Bundle.from_files(bundle_files))
         self._records: RecordSink = NoRecords() if records_folder is None else JsonlRecordSink(Path(records_folder))
         self._limits = RequestLimits(max_in_flight=max_ongoing)
@@ -62,15 +63,17 @@ class ModelReplica:
         )
 
 
-def _keep_serve_on_loopback() -> None:
-    """Binds the port that Serve opens in each replica, for calls from other deployments, to loopback: there are none.
+def _bind_replica_port_to_its_node() -> None:
+    """Binds the port that Serve opens in each replica, for calls from other deployments, to its node's own address.
 
-    Serve opens it on every address, without a token, and unpickles what comes in.
+    Serve opens it on every address, without a token, and unpickles what comes in. On a local Ray the node's address is
+    loopback. There is no setting for it, so this reaches into Ray: look at it again with each version.
     """
     from ray._common.tls_utils import add_port_to_grpc_server
     from ray.serve._private import replica
 
-    replica.add_port_to_grpc_server = lambda server, _address: add_port_to_grpc_server(server, "127.0.0.1:0")
+    address = f"{ray.util.get_node_ip_address()}:0"
+    replica.add_port_to_grpc_server = lambda server, _address: add_port_to_grpc_server(server, address)
 
 
 def build_application(plan: ServePlan) -> Any:

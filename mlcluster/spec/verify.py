@@ -71,7 +71,7 @@ class GateSpec(Section):
         arguments = ", ".join(f"{name}={value:g}" for name, value in self.arguments.items())
         call = f"{self.metric}({arguments})" if arguments else self.metric
         by = f" by {self.by}" if self.by else ""
-        return f"{call}{by} {self.sign} {self.bound:g}"
+        return f"{call}{by} {self.sign} {self.bound:.12g}"
 
 
 def _parse_arguments(text: str | None) -> dict[str, float]:

@@ -9,9 +9,10 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from mlcluster.spec import Configuration
 from mlcluster.train.families import FAMILIES
@@ -60,6 +61,14 @@ class TrialReport:
     curve: tuple[CurvePoint, ...]
     checkpoint: str
     """File name of the checkpoint, in the study's folder for them."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; `from_json` gives an equal report."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> TrialReport:
+        return cls(**{**value, "curve": tuple(CurvePoint(**point) for point in value["curve"])})
 
 
 class CheckpointFolder:

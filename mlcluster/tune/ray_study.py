@@ -27,7 +27,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from mlcluster.search import Action
-from mlcluster.train import FAMILIES, CurvePoint, Segment, TrialReport, warm_up
+from mlcluster.train import FAMILIES, Segment, TrialReport, warm_up
 from mlcluster.tune.result import StudyResult
 from mlcluster.tune.study import Study
 
@@ -102,7 +102,7 @@ class SegmentTrainable(tune.Trainable):
             return {"loss": math.inf, "error": f"{type(error).__name__}: {error}"}
         finally:
             faulthandler.cancel_dump_traceback_later()
-        return {"loss": report.loss, "report": json.dumps(asdict(report))}
+        return {"loss": report.loss, "report": json.dumps(report.to_json())}
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
         self._segment = Segment(**new_config["segment"])
@@ -172,7 +172,7 @@ class _Dispatcher:
         self.starting.pop(trial.trial_id, None)
         if "error" in result:
             return self._fail(self._names[trial.trial_id], result["error"])
-        decision = self._study.report(_report_from_json(result["report"]))
+        decision = self._study.report(TrialReport.from_json(json.loads(result["report"])))
         log.info("%s trial_id=%s: %s", decision.action, self._names[trial.trial_id], decision.reason)
         self._progress(self._study)
         if decision.action is Action.PAUSE:
@@ -267,11 +267,6 @@ class _StopWhenDone(Stopper):
 
 def _nothing() -> None:
     """What a dispatcher becomes in Tune's snapshots."""
-
-
-def _report_from_json(text: str) -> TrialReport:
-    fields = json.loads(text)
-    return TrialReport(**{**fields, "curve": tuple(CurvePoint(**point) for point in fields["curve"])})
 
 
 def _use_one_thread() -> None:

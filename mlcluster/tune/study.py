@@ -7,16 +7,14 @@ that the simulator and Ray Tune cannot differ in them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from mlcluster.cost import CostModel, Duration, LeaseTerms, Ledger, NodeLease
 from mlcluster.search import (
     Action,
     AsyncHyperband,
-    Candidate,
     CandidateSource,
     Decision,
     Suggestion,
@@ -24,6 +22,7 @@ from mlcluster.search import (
     TrialState,
 )
 from mlcluster.train import CheckpointFolder, CurvePoint, Segment, TrialReport, as_loss
+from mlcluster.tune.events import report_event, report_of, start_event, suggestion_of
 from mlcluster.tune.journal import Event, Journal
 from mlcluster.tune.plan import SEARCH_SHARE, StudyPlan
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
@@ -169,14 +168,21 @@ class Study:
         segment = self._segment(suggestion, allowance)
         self._accept(suggestion, duration.expected_seconds)
         self._running[segment.trial_id] = _Running(segment=segment, nominal_seconds=nominal_seconds, started_at=now)
-        self._journal.append(Event(kind="start", at=now, data=_start_data(suggestion, duration, allowance)))
+        self._journal.append(
+            start_event(
+                suggestion,
+                at=now,
+                limit_seconds=allowance.limit_seconds,
+                expected_seconds=duration.expected_seconds,
+            )
+        )
         return segment
 
     def report(self, report: TrialReport) -> Decision:
         """Takes what a segment came to, and says what becomes of its trial."""
         now = self._clock()
         usd, seconds = self.usd_so_far, self._seconds_before + now - self._started_at
-        self._journal.append(Event(kind="report", at=now, data=_report_data(report, usd, seconds)))
+        self._journal.append(report_event(report, at=now, usd_so_far=usd, elapsed_seconds=seconds))
         running = self._running[report.trial_id]
         decision = self._apply_report(report, usd, seconds)
         self._book(report.trial_id, now - running.started_at, now)
@@ -358,8 +364,7 @@ class Study:
                 case "start":
                     self._replay_start(event)
                 case "report":
-                    report = _report_from(event.data)
-                    self._apply_report(report, float(event.data["usd_so_far"]), float(event.data["elapsed"]))
+                    self._apply_report(report_of(event), float(event.data["usd_so_far"]), float(event.data["elapsed"]))
                 case "lost":
                     self._apply_loss(str(event.data["trial_id"]))
                 case "failed":
@@ -371,7 +376,7 @@ class Study:
                     continue
 
     def _replay_start(self, event: Event) -> None:
-        suggestion = _suggestion_from(event.data)
+        suggestion = suggestion_of(event)
         self._accept(suggestion, float(event.data["expected_seconds"]))
         self._running[suggestion.trial_id] = _Running(
             segment=self._segment(suggestion, _Allowance(limit_seconds=event.data["limit_seconds"], deadline=event.at)),
@@ -388,25 +393,3 @@ class Study:
             self._journal.append(Event(kind="interrupted", at=now, data={"trial_id": trial_id}))
             self._running.pop(trial_id)
             self._policy.lose(trial_id, units=running.segment.start_units)
-
-
-def _start_data(suggestion: Suggestion, duration: Duration, allowance: _Allowance) -> dict[str, Any]:
-    return {
-        **asdict(suggestion),
-        "limit_seconds": allowance.limit_seconds,
-        "expected_seconds": duration.expected_seconds,
-    }
-
-
-def _suggestion_from(data: Mapping[str, Any]) -> Suggestion:
-    fields = {key: value for key, value in data.items() if key not in ("limit_seconds", "expected_seconds")}
-    return Suggestion(**{**fields, "candidate": Candidate(**fields["candidate"])})
-
-
-def _report_data(report: TrialReport, usd: float, seconds: float) -> dict[str, Any]:
-    return {**asdict(report), "usd_so_far": usd, "elapsed": seconds}
-
-
-def _report_from(data: Mapping[str, Any]) -> TrialReport:
-    fields = {key: value for key, value in data.items() if key not in ("usd_so_far", "elapsed")}
-    return TrialReport(**{**fields, "curve": tuple(CurvePoint(**point) for point in fields["curve"])})

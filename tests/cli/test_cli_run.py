@@ -15,6 +15,7 @@ import psutil
 import pyarrow.parquet as pq
 import pytest
 
+from mlcluster import Project
 from mlcluster.cli.ray_local import LocalRay, is_port_free
 from mlcluster.data import DatasetSnapshot
 from tests.cli.projects import Outcome, end_ray_of, free_ports, run_here, run_process
@@ -152,6 +153,15 @@ def test_http_answers_every_test_row_as_the_batch_path_does(
     assert len(expected) == snapshot.num_rows["test"]
     np.testing.assert_allclose(np.reshape(outputs["probabilities"], (-1, 2)), expected, rtol=0, atol=1e-6)
     assert outputs["label"] == [row["label"] for row in batch]
+
+
+def test_a_project_in_python_answers_as_the_command_line_does(
+    served: Served, snapshot: DatasetSnapshot, batch: list[dict[str, Any]]
+) -> None:
+    project = Project.load(served.folder / "mlcluster.yaml")
+    features = snapshot.table("test").select(snapshot.schema.feature_names)
+    assert project.predict(features).labels == [answer["label"] for answer in batch]
+    assert project.predict(features.slice(0, 2).to_pylist()).labels == [answer["label"] for answer in batch[:2]]
 
 
 def test_predict_reads_csv_and_json_as_it_reads_parquet(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -17,32 +15,9 @@ from mlcluster.spec import DataSpec
 SPEC = DataSpec(source="people.parquet", target="rich", exclude=("person",), expect={"age": {"max": 89}})  # type: ignore[dict-item]
 
 
-@pytest.fixture(scope="module")
-def some_ray_session(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The session that the whole suite shares, or one of our own where there is none."""
-    try:
-        request.getfixturevalue("ray_session")
-    except pytest.FixtureLookupError:
-        pass
-    else:
-        yield
-        return
-    import ray
-
-    if ray.is_initialized():
-        yield
-        return
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "disabled")
-        folder = tempfile.mkdtemp(prefix="mlc-", dir=tempfile.gettempdir())
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, _temp_dir=folder)
-        yield
-        ray.shutdown()
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-@pytest.mark.usefixtures("some_ray_session")
+@pytest.mark.usefixtures("ray_session")
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 def test_ray_gives_the_snapshot_that_this_process_gives(tmp_path: Path) -> None:
     write_people(tmp_path, 600, row_group_size=150)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import os
 import socket
 import sys
 import threading
@@ -46,30 +45,12 @@ def plan_for(bundle: Bundle, port: int, records: Path | None = None, **changes: 
 
 
 @pytest.fixture(scope="module")
-def ray_cluster(request: pytest.FixtureRequest) -> Iterator[None]:
-    """The session's Ray where there is one, else one of this module."""
-    try:
-        request.getfixturevalue("ray_session")
-    except pytest.FixtureLookupError:
-        pass
-    else:
-        yield
-        return
-    import ray
-
-    os.environ["RAY_AUTH_MODE"] = "disabled"
-    ray.init(num_cpus=2, include_dashboard=False, configure_logging=False)
-    yield
-    ray.shutdown()
-
-
-@pytest.fixture(scope="module")
 def records_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("records")
 
 
 @pytest.fixture(scope="module")
-def endpoint(ray_cluster: None, records_folder: Path) -> Iterator[Endpoint]:
+def endpoint(ray_session: None, records_folder: Path) -> Iterator[Endpoint]:
     from ray import serve
 
     from mlcluster.serve.ray_app import deploy
