@@ -9,6 +9,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import click
 
@@ -36,7 +37,7 @@ class Check:
 @json_option
 def doctor(config: Path, overrides: tuple[str, ...], port: int, as_json: bool) -> int:
     """Check Python, packages, memory, disk, port and the project file; exit code 2 where one is wrong."""
-    checks = [*_machine_checks(port), *_project_checks(config, overrides)]
+    checks = [*_machine_checks(), *_project_checks(config, overrides, port)]
     if as_json:
         print_json({"is_fine": all(check.is_fine for check in checks), "checks": [asdict(check) for check in checks]})
     else:
@@ -46,7 +47,7 @@ def doctor(config: Path, overrides: tuple[str, ...], port: int, as_json: bool) -
     return 0 if all(check.is_fine for check in checks) else 2
 
 
-def _machine_checks(port: int) -> Iterator[Check]:
+def _machine_checks() -> Iterator[Check]:
     version = sys.version_info
     yield Check(
         name="python",
@@ -67,26 +68,36 @@ def _machine_checks(port: int) -> Iterator[Check]:
         found=f"{free_gib:.1f} GiB free",
         fix=f"free at least {_MIN_FREE_GIB:g} GiB",
     )
-    free = is_port_free("127.0.0.1", port)
-    yield Check(
+
+
+def _port_check(port: int, served_url: str | None) -> Check:
+    """A port in use is fine where it is this project's own endpoint that answers there."""
+    if is_port_free("127.0.0.1", port):
+        return Check(name="port", is_fine=True, found=f"{port} is free")
+    is_ours = served_url is not None and urlsplit(served_url).port == port
+    return Check(
         name="port",
-        is_fine=free,
-        found=f"{port} {'is free' if free else 'is in use'}",
-        fix="end the process that listens there (`mlcluster down`?), or use --port",
+        is_fine=is_ours,
+        found=f"{port} is in use" + (" by this project's endpoint" if is_ours else ""),
+        fix="end the process that listens there, or use --port",
     )
 
 
-def _project_checks(config: Path, overrides: tuple[str, ...]) -> Iterator[Check]:
+def _project_checks(config: Path, overrides: tuple[str, ...], port: int) -> Iterator[Check]:
     if not config.exists():
+        yield _port_check(port, None)
         yield Check(name="project", is_fine=True, found=f"no {config} here; `mlcluster init` makes one")
         return
     try:
-        plan = load_project(config, overrides).plan()
+        project = load_project(config, overrides)
+        endpoint = project.endpoint()
+        plan = project.plan()
     except MlclusterError as error:
-        yield Check(
-            name="project", is_fine=False, found=str(error).replace("\n", " | ").rstrip("."), fix="edit the file"
-        )
+        yield _port_check(port, None)
+        found = str(error).replace("\n", " | ").rstrip(".")
+        yield Check(name="project", is_fine=False, found=found, fix="edit the file")
         return
+    yield _port_check(port, None if endpoint is None else endpoint["url"])
     yield Check(
         name="project",
         is_fine=True,

@@ -51,7 +51,6 @@ class _TrialBook:
     """What the study keeps about a trial beside the policy's record."""
 
     seconds: float = 0.0
-    usd: float = 0.0
     expected_seconds: float = 0.0
     num_losses: int = 0
     curve: list[CurvePoint] = field(default_factory=list)
@@ -217,11 +216,15 @@ class Study:
         ending = Ending.DONE if self._has_done_its_least() else Ending.BUDGET
         self._journal.append(Event(kind="end", at=now, data={"ending": ending}))
         self._journal.close()
+        shares = self._ledger.shares_of(ACCOUNT)
         return StudyResult(
             study_id=self.plan.study_id,
             metric=self.plan.metric,
             ending=ending,
-            trials={trial.trial_id: self._summary(trial) for trial in self._policy.trials},
+            trials={
+                trial.trial_id: self._summary(trial, usd=shares.get(trial.trial_id, 0.0))
+                for trial in self._policy.trials
+            },
             improvements=tuple(self._improvements),
             usd=self._ledger.spent_on(ACCOUNT),
             lost_usd=self._ledger.lost_usd,
@@ -284,8 +287,7 @@ class Study:
         return (self.plan.seed * 100_003 + int(trial_id[1:])) % 2**32
 
     def _book(self, trial_id: str, seconds: float, now: float) -> None:
-        book = self._books[trial_id]
-        book.usd += self._lease.share(trial_id, seconds=seconds, slot_share=1 / self.plan.budget.num_slots, now=now)
+        self._lease.share(trial_id, seconds=seconds, slot_share=1 / self.plan.budget.num_slots, now=now)
 
     def _apply_report(self, report: TrialReport, usd: float, seconds: float) -> Decision:
         running = self._running.pop(report.trial_id)
@@ -338,7 +340,7 @@ class Study:
         if self.best is None or as_loss(self.plan.metric, value) < as_loss(self.plan.metric, self.best.value):
             self._improvements.append(Improvement(trial_id=report.trial_id, value=value, usd=usd, seconds=seconds))
 
-    def _summary(self, trial: TrialRecord) -> TrialSummary:
+    def _summary(self, trial: TrialRecord, *, usd: float) -> TrialSummary:
         book = self._books.get(trial.trial_id, _TrialBook())
         return TrialSummary(
             trial_id=trial.trial_id,
@@ -350,7 +352,7 @@ class Study:
             rung=trial.rung,
             value=book.best.curve[-1].value if book.best else None,
             seconds=book.seconds,
-            usd=self._ledger.shares_of(ACCOUNT).get(trial.trial_id, 0.0),
+            usd=usd,
             forecast_usd=book.expected_seconds * self.plan.budget.usd_per_second / self.plan.budget.num_slots,
             curve=tuple(book.curve),
             checkpoint=book.best.checkpoint if book.best else None,

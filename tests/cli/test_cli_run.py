@@ -364,6 +364,13 @@ print(json.dumps(details["applications"]["demo"]["deployments"]["model"]["deploy
 """
 
 
+def test_doctor_finds_no_fault_in_the_projects_own_endpoint(served: Served) -> None:
+    checked = run_here(served.folder, "doctor", "--json", "--port", str(served.port))
+    assert checked.code == 0, checked.stdout
+    found = {check["name"]: check["found"] for check in checked.json["checks"]}
+    assert found["port"] == f"{served.port} is in use by this project's endpoint"
+
+
 def test_the_endpoint_scales_as_the_project_file_says(served: Served) -> None:
     found = run_process(served.folder, command=(sys.executable, "-c", IN_RAY), timeout=90)
     assert found.code == 0, found.stderr
