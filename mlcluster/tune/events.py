@@ -1,27 +1,35 @@
-"""What the journal's events hold: suggestions and reports as plain JSON, and back."""
+"""What the journal's events hold: suggestions, reports and decisions as plain JSON, and back."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, fields
 
-from mlcluster.search import Candidate, Suggestion
+from mlcluster.cost import Duration
+from mlcluster.search import Candidate, Decision, Suggestion
 from mlcluster.train import TrialReport
 from mlcluster.tune.journal import Event
+from mlcluster.tune.plan import StudyPlan
 
-_BESIDE_A_SUGGESTION = ("limit_seconds", "expected_seconds")
 _BESIDE_A_REPORT = ("usd_so_far", "elapsed")
 
 
-def start_event(suggestion: Suggestion, *, at: float, limit_seconds: float, expected_seconds: float) -> Event:
-    """A segment begins."""
-    data = {**asdict(suggestion), "limit_seconds": limit_seconds, "expected_seconds": expected_seconds}
-    return Event(kind="start", at=at, data=data)
+def begin_event(plan: StudyPlan, *, at: float) -> Event:
+    """A driver takes up the study."""
+    terms = {"num_slots": plan.budget.num_slots, "usd_per_second": plan.budget.usd_per_second}
+    return Event(
+        kind="begin", at=at, data={"study_id": plan.study_id, "seed": plan.seed, "metric": plan.metric, **terms}
+    )
+
+
+def start_event(suggestion: Suggestion, *, at: float, limit_seconds: float, duration: Duration) -> Event:
+    """A segment begins; `duration` is what the cost model said of it."""
+    return Event(kind="start", at=at, data={**asdict(suggestion), "limit_seconds": limit_seconds, **asdict(duration)})
 
 
 def suggestion_of(event: Event) -> Suggestion:
     """What a start event carries out."""
-    fields = {key: value for key, value in event.data.items() if key not in _BESIDE_A_SUGGESTION}
-    return Suggestion(**{**fields, "candidate": Candidate(**fields["candidate"])})
+    known = {field.name: event.data[field.name] for field in fields(Suggestion) if field.name in event.data}
+    return Suggestion(**{**known, "candidate": Candidate(**known["candidate"])})
 
 
 def report_event(report: TrialReport, *, at: float, usd_so_far: float, elapsed_seconds: float) -> Event:
@@ -32,3 +40,12 @@ def report_event(report: TrialReport, *, at: float, usd_so_far: float, elapsed_s
 def report_of(event: Event) -> TrialReport:
     """What a report event holds."""
     return TrialReport.from_json({key: value for key, value in event.data.items() if key not in _BESIDE_A_REPORT})
+
+
+def decision_event(trial_id: str, decision: Decision, *, at: float, rung: int, usd: float) -> Event:
+    """What became of a trial after a segment: `rung` is where it stands then, `usd` what the segment was booked at.
+
+    For those who read the journal. A replay decides again, so journals without decisions are as good to go on from.
+    """
+    data = {"trial_id": trial_id, "action": decision.action, "reason": decision.reason, "rung": rung, "usd": usd}
+    return Event(kind="decision", at=at, data=data)

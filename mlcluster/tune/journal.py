@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from mlcluster.errors import ClusterError
 
-EventKind = Literal["begin", "start", "report", "lost", "failed", "interrupted", "end"]
+EventKind = Literal["begin", "start", "report", "lost", "failed", "decision", "interrupted", "end"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -33,7 +33,7 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.past = tuple(_read(path)) if path.exists() else ()
+        self.past = tuple(read_journal(path)) if path.exists() else ()
         if path.exists():
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         self._file = path.open("ab")
@@ -50,8 +50,12 @@ class Journal:
         self._file.close()
 
 
-def _read(path: Path) -> Iterator[Event]:
-    """The whole lines; a torn last one was never acted on."""
+def read_journal(path: Path) -> Iterator[Event]:
+    """The events of a journal, oldest first, whether its study has ended or not. A torn last line was never acted on.
+
+    Raises:
+        ClusterError: a line before the last is no journal entry.
+    """
     for number, line in enumerate(path.read_bytes().split(b"\n")[:-1], start=1):
         try:
             record = json.loads(line)

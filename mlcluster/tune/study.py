@@ -22,7 +22,7 @@ from mlcluster.search import (
     TrialState,
 )
 from mlcluster.train import CheckpointFolder, CurvePoint, Segment, TrialReport, as_loss
-from mlcluster.tune.events import report_event, report_of, start_event, suggestion_of
+from mlcluster.tune.events import begin_event, decision_event, report_event, report_of, start_event, suggestion_of
 from mlcluster.tune.journal import Event, Journal
 from mlcluster.tune.plan import SEARCH_SHARE, StudyPlan
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
@@ -105,7 +105,7 @@ class Study:
         self.is_resumed = bool(self._journal.past)
         self._replay()
         now = clock()
-        self._journal.append(Event(kind="begin", at=now, data={"study_id": plan.study_id, "seed": plan.seed}))
+        self._journal.append(begin_event(plan, at=now))
         self._seconds_before = ledger.seconds_on(ACCOUNT)
         self._spent_before_usd = ledger.spent_on(ACCOUNT)
         terms = LeaseTerms(
@@ -167,14 +167,7 @@ class Study:
         segment = self._segment(suggestion, allowance)
         self._accept(suggestion, duration.expected_seconds)
         self._running[segment.trial_id] = _Running(segment=segment, nominal_seconds=nominal_seconds, started_at=now)
-        self._journal.append(
-            start_event(
-                suggestion,
-                at=now,
-                limit_seconds=allowance.limit_seconds,
-                expected_seconds=duration.expected_seconds,
-            )
-        )
+        self._journal.append(start_event(suggestion, at=now, limit_seconds=allowance.limit_seconds, duration=duration))
         return segment
 
     def report(self, report: TrialReport) -> Decision:
@@ -184,7 +177,7 @@ class Study:
         self._journal.append(report_event(report, at=now, usd_so_far=usd, elapsed_seconds=seconds))
         running = self._running[report.trial_id]
         decision = self._apply_report(report, usd, seconds)
-        self._book(report.trial_id, now - running.started_at, now)
+        self._book(report.trial_id, decision, since=running.started_at, now=now)
         return decision
 
     def lose(self, trial_id: str, reason: str) -> None:
@@ -192,16 +185,16 @@ class Study:
         now = self._clock()
         self._journal.append(Event(kind="lost", at=now, data={"trial_id": trial_id, "reason": reason}))
         running = self._running[trial_id]
-        self._apply_loss(trial_id)
-        self._book(trial_id, now - running.started_at, now)
+        decision = self._apply_loss(trial_id)
+        self._book(trial_id, decision, since=running.started_at, now=now)
 
     def fail(self, trial_id: str, error: str) -> None:
         """The training of a trial has raised; it is given up, for it would raise again."""
         now = self._clock()
         self._journal.append(Event(kind="failed", at=now, data={"trial_id": trial_id, "error": error}))
         running = self._running[trial_id]
-        self._apply_failure(trial_id, error)
-        self._book(trial_id, now - running.started_at, now)
+        decision = self._apply_failure(trial_id, error)
+        self._book(trial_id, decision, since=running.started_at, now=now)
 
     def end_overdue(self) -> None:
         """Counts as lost what still runs once its workers were ended from outside."""
@@ -286,8 +279,12 @@ class Study:
         # scikit-learn takes seeds of 32 bits.
         return (self.plan.seed * 100_003 + int(trial_id[1:])) % 2**32
 
-    def _book(self, trial_id: str, seconds: float, now: float) -> None:
-        self._lease.share(trial_id, seconds=seconds, slot_share=1 / self.plan.budget.num_slots, now=now)
+    def _book(self, trial_id: str, decision: Decision, *, since: float, now: float) -> None:
+        """A segment's part of the bill; with what became of its trial, it is written down for who asks why."""
+        slot_share = 1 / self.plan.budget.num_slots
+        usd = self._lease.share(trial_id, seconds=now - since, slot_share=slot_share, now=now)
+        rung = self._policy.trial(trial_id).rung
+        self._journal.append(decision_event(trial_id, decision, at=now, rung=rung, usd=usd))
 
     def _apply_report(self, report: TrialReport, usd: float, seconds: float) -> Decision:
         running = self._running.pop(report.trial_id)
@@ -321,19 +318,23 @@ class Study:
                 actual_seconds=report.seconds,
             )
 
-    def _apply_loss(self, trial_id: str) -> None:
+    def _apply_loss(self, trial_id: str) -> Decision:
         running = self._running.pop(trial_id)
         book = self._books.setdefault(trial_id, _TrialBook())
         book.num_losses += 1
         self._policy.lose(trial_id, units=running.segment.start_units)
         if book.num_losses >= MAX_LOSSES:
             self._policy.give_up(trial_id)
+            return Decision(action=Action.STOP, reason=f"its worker was lost {book.num_losses} times; given up")
+        units = running.segment.start_units
+        return Decision(action=Action.PAUSE, reason=f"its worker was lost; back to its checkpoint at {units} units")
 
-    def _apply_failure(self, trial_id: str, error: str) -> None:
+    def _apply_failure(self, trial_id: str, error: str) -> Decision:
         self._running.pop(trial_id)
         self._books.setdefault(trial_id, _TrialBook())
         self._errors.append(error)
         self._policy.give_up(trial_id)
+        return Decision(action=Action.STOP, reason="its training raised, and would raise again")
 
     def _note_improvement(self, report: TrialReport, usd: float, seconds: float) -> None:
         value = report.curve[-1].value
@@ -374,7 +375,7 @@ class Study:
                 case "interrupted":
                     running = self._running.pop(str(event.data["trial_id"]))
                     self._policy.lose(running.segment.trial_id, units=running.segment.start_units)
-                case "begin" | "end":
+                case "begin" | "decision" | "end":
                     continue
 
     def _replay_start(self, event: Event) -> None:
