@@ -8,12 +8,21 @@ from typing import Any
 
 import click
 
+from mlcluster.cli.explaining import WHOLE_STUDY, explain
 from mlcluster.cli.options import json_option, load_project, port_option, print_json, project_options, run_options
 from mlcluster.cli.plan_verb import print_plan
 from mlcluster.cli.project import DEFAULT_PORT, Project, RunOptions
 from mlcluster.errors import GateFailed
 
 BUDGET_SPENT = 4
+
+explain_option = click.option(
+    "--explain",
+    is_flag=False,
+    flag_value=WHOLE_STUDY,
+    metavar="[TRIAL]",
+    help="Tell the story of a trial, or of the study, from its journal; start nothing.",
+)
 
 
 @click.command()
@@ -29,10 +38,14 @@ def run(**given: Any) -> int:
 @click.command()
 @project_options
 @run_options
+@explain_option
 @json_option
 def tune(**given: Any) -> int:
     """Search for the best configuration that the money can buy."""
-    return _spend(Project.tune, given)
+    if given["explain"] is None:
+        return _spend(Project.tune, given)
+    explain(load_project(given["config"], given["overrides"]), given["explain"], as_json=given["as_json"])
+    return 0
 
 
 @click.command()

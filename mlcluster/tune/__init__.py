@@ -1,14 +1,16 @@
 """What did the study find?
 
 In: a `StudyPlan`. Out: a `StudyResult`, from which `select_winner` takes the model that ships. A `Study` joins policy,
-money and journal; runners drive it: `simulator` on a virtual clock, `ray_study` on Ray Tune. Not here: how to train or
-what to try.
+money and journal; runners drive it: `simulator` on a virtual clock, `ray_study` on Ray Tune. `tell_study` reads a
+journal back as a story. Not here: how to train or what to try.
 """
 
+from mlcluster.tune.journal import read_journal
 from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
 from mlcluster.tune.selection import Limits, Measured, Winner, select_winner
 from mlcluster.tune.simulator import VirtualClock, simulate_study
+from mlcluster.tune.story import SegmentEnd, SegmentStory, StudyStory, TrialStory, tell_study, trial_to_json
 from mlcluster.tune.study import Study
 
 __all__ = [
@@ -16,15 +18,22 @@ __all__ = [
     "Improvement",
     "Limits",
     "Measured",
+    "SegmentEnd",
+    "SegmentStory",
     "Study",
     "StudyBudget",
     "StudyPlan",
     "StudyResult",
+    "StudyStory",
+    "TrialStory",
     "TrialSummary",
     "VirtualClock",
     "Winner",
     "check_room_for_one_trial",
     "plan_study",
+    "read_journal",
     "select_winner",
     "simulate_study",
+    "tell_study",
+    "trial_to_json",
 ]

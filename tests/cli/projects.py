@@ -20,6 +20,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlcluster.cli.main import main
+from mlcluster.cli.records import study_to_json
+from mlcluster.cli.workspace import RunFolder, write_json
+from mlcluster.tune import StudyResult, VirtualClock, simulate_study
+from tests.tune.studies import open_study, report_of, synthetic_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 MLCLUSTER = (sys.executable, "-m", "mlcluster.cli.main")
@@ -121,6 +125,22 @@ def make_project(folder: Path, text: str, table: pa.Table | None = None) -> Path
     pq.write_table(small_table() if table is None else table, folder / "data" / "table.parquet")
     (folder / "mlcluster.yaml").write_text(textwrap.dedent(text).lstrip("\n"), encoding="utf-8")
     return folder
+
+
+def plant_study(folder: Path, *, num_trials: int = 30) -> StudyResult:
+    """Gives the project in `folder` a run whose search is done: a simulated study of two families, two slots, $1."""
+    run = RunFolder(path=folder / ".mlcluster" / "runs" / "0001-0123456789ab")
+    plan = synthetic_plan(families=("linear", "boosting"), num_slots=2, max_trials=num_trials)
+    clock = VirtualClock(1_000.0)
+    study, ledger = open_study(plan, run.path, cap_usd=1.0, clock=clock)
+    result = simulate_study(
+        study, lambda segment: report_of(segment, seconds=0.5 * (segment.stop_units - segment.start_units)), clock
+    )
+    ledger.close()
+    (run.path / "ledger.jsonl").rename(run.ledger_path())
+    write_json(run.study / "result.json", study_to_json(result))
+    run.update(tune="done", forecast={"tune": 0.5})
+    return result
 
 
 def end_ray_of(folder: Path) -> None:
