@@ -2,11 +2,13 @@
 
 In: a `StudyPlan`. Out: a `StudyResult`, from which `select_winner` takes the model that ships. A `Study` joins policy,
 money and journal; runners drive it: `simulator` on a virtual clock, `ray_study` on Ray Tune. `tell_study` reads a
-journal back as a story. Not here: how to train or what to try.
+journal back as a story, `render_report` makes a page of it. Not here: how to train or what to try.
 """
 
 from mlcluster.tune.journal import read_journal
 from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
+from mlcluster.tune.report import Selection, StudyReport, report_on
+from mlcluster.tune.report_html import render_report
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
 from mlcluster.tune.selection import Limits, Measured, Winner, select_winner
 from mlcluster.tune.simulator import VirtualClock, simulate_study
@@ -20,9 +22,11 @@ __all__ = [
     "Measured",
     "SegmentEnd",
     "SegmentStory",
+    "Selection",
     "Study",
     "StudyBudget",
     "StudyPlan",
+    "StudyReport",
     "StudyResult",
     "StudyStory",
     "TrialStory",
@@ -32,6 +36,8 @@ __all__ = [
     "check_room_for_one_trial",
     "plan_study",
     "read_journal",
+    "render_report",
+    "report_on",
     "select_winner",
     "simulate_study",
     "tell_study",

@@ -23,7 +23,7 @@ from mlcluster.cli.main import main
 from mlcluster.cli.records import study_to_json
 from mlcluster.cli.workspace import RunFolder, write_json
 from mlcluster.tune import StudyResult, VirtualClock, simulate_study
-from tests.tune.studies import open_study, report_of, synthetic_plan
+from tests.tune.studies import open_study, paced, synthetic_plan
 
 ROOT = Path(__file__).resolve().parents[2]
 MLCLUSTER = (sys.executable, "-m", "mlcluster.cli.main")
@@ -133,9 +133,7 @@ def plant_study(folder: Path, *, num_trials: int = 30) -> StudyResult:
     plan = synthetic_plan(families=("linear", "boosting"), num_slots=2, max_trials=num_trials)
     clock = VirtualClock(1_000.0)
     study, ledger = open_study(plan, run.path, cap_usd=1.0, clock=clock)
-    result = simulate_study(
-        study, lambda segment: report_of(segment, seconds=0.5 * (segment.stop_units - segment.start_units)), clock
-    )
+    result = simulate_study(study, paced, clock)
     ledger.close()
     (run.path / "ledger.jsonl").rename(run.ledger_path())
     write_json(run.study / "result.json", study_to_json(result))

@@ -16,7 +16,8 @@ from mlcluster.cost import Ledger
 from mlcluster.search import BestFamiliesSource, Fidelity, HyperbandSettings, RandomWithinFamily
 from mlcluster.spec import Configuration, FloatDomain
 from mlcluster.train import CurvePoint, Segment, TrialReport
-from mlcluster.tune import Study, StudyBudget, StudyPlan
+from mlcluster.tune import Study, StudyBudget, StudyPlan, StudyResult, VirtualClock, read_journal, simulate_study
+from mlcluster.tune.journal import Event
 
 MAX_UNITS = 27
 RUNGS = (1, 3, 9, 27)
@@ -83,6 +84,23 @@ def report_of(segment: Segment, *, seconds: float, units: int | None = None) -> 
         curve=curve,
         checkpoint=f"{segment.trial_id}-{reached}.state",
     )
+
+
+def paced(segment: Segment) -> TrialReport:
+    """What a training reports that takes half a second a unit."""
+    return report_of(segment, seconds=0.5 * (segment.stop_units - segment.start_units))
+
+
+def simulated(
+    folder: Path, training: Callable[[Segment], TrialReport | None] = paced, **plan: Any
+) -> tuple[StudyResult, list[Event]]:
+    """A study of two families, 30 trials and two slots, if `plan` says nothing else; with its journal."""
+    clock = VirtualClock(1_000.0)
+    asked = {"families": ("toy", "other"), "num_slots": 2, "max_trials": 30, **plan}
+    study, ledger = open_study(synthetic_plan(**asked), folder, cap_usd=10.0, clock=clock)
+    result = simulate_study(study, training, clock)
+    ledger.close()
+    return result, list(read_journal(folder / "study" / "journal.jsonl"))
 
 
 class WorkerDies(Exception):

@@ -5,10 +5,8 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -20,7 +18,6 @@ from mlcluster.train import Segment, TrialReport
 from mlcluster.tune import (
     Ending,
     SegmentEnd,
-    StudyResult,
     VirtualClock,
     read_journal,
     simulate_study,
@@ -28,7 +25,7 @@ from mlcluster.tune import (
     trial_to_json,
 )
 from mlcluster.tune.journal import Event
-from tests.tune.studies import MAX_UNITS, open_study, report_of, synthetic_plan
+from tests.tune.studies import MAX_UNITS, open_study, paced, report_of, simulated, synthetic_plan
 
 CAP_USD = 10.0
 abandoning = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -38,22 +35,6 @@ abandoning = pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.fixture(autouse=True)
 def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda _: None)
-
-
-def paced(segment: Segment) -> TrialReport:
-    return report_of(segment, seconds=0.5 * (segment.stop_units - segment.start_units))
-
-
-def simulated(
-    folder: Path, training: Callable[[Segment], TrialReport | None] = paced, **plan: Any
-) -> tuple[StudyResult, list[Event]]:
-    """A study of 30 trials on two slots, with its journal."""
-    clock = VirtualClock(1_000.0)
-    asked = {"families": ("toy", "other"), "num_slots": 2, "max_trials": 30, **plan}
-    study, ledger = open_study(synthetic_plan(**asked), folder, cap_usd=CAP_USD, clock=clock)
-    result = simulate_study(study, training, clock)
-    ledger.close()
-    return result, list(read_journal(folder / "study" / "journal.jsonl"))
 
 
 def as_of_old(events: list[Event]) -> list[Event]:
