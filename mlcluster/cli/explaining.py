@@ -9,10 +9,9 @@ import click
 from mlcluster.cli.options import print_json
 from mlcluster.cli.project import Project
 from mlcluster.cli.story_text import study_text, trial_text
-from mlcluster.cli.tune_stage import read_study
-from mlcluster.cli.workspace import RunFolder
+from mlcluster.cli.tune_stage import read_story
 from mlcluster.errors import SpecError
-from mlcluster.tune import StudyStory, TrialStory, read_journal, tell_study, trial_to_json
+from mlcluster.tune import StudyStory, TrialStory, trial_to_json
 
 WHOLE_STUDY = ""
 """What `--explain` asks for without a trial."""
@@ -32,19 +31,6 @@ def explain(project: Project, trial_id: str, *, as_json: bool) -> None:
         print_json({**trial_to_json(trial), "study_id": story.study_id, "metric": story.metric})
     else:
         click.echo(trial_text(trial, story))
-
-
-def read_story(run: RunFolder) -> StudyStory:
-    """The story of a run's study, whether it has ended or not.
-
-    Raises:
-        SpecError: the run has no study yet.
-    """
-    journal = run.study / "journal.jsonl"
-    if not journal.exists():
-        raise SpecError(f"run {run.run_id} has no study yet; make one with `mlcluster tune`.")
-    has_ended = run.state().get("tune") == "done"
-    return tell_study(read_journal(journal), read_study(run) if has_ended else None)
 
 
 def _trial(story: StudyStory, trial_id: str) -> TrialStory:

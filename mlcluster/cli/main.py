@@ -29,6 +29,7 @@ VERBS = {
     "predict": ("predict", "Answer a file of rows with the deployed model."),
     "status": ("status", "Show the newest run, the endpoint and whether it answers."),
     "cost": ("cost", "Show forecast and actual cost by stage and trial."),
+    "report": ("report", "Write the study's report, one page with pictures."),
     "lineage": ("lineage", "Trace a prediction back to data, code and dollars."),
     "submit": ("submit", "Run a stage as a job on a Ray cluster."),
     "down": ("down", "End the endpoint and the local Ray under it."),

@@ -9,6 +9,7 @@ from mlcluster.cli.data_stage import run_data_stage, score_baseline
 from mlcluster.cli.deploy_stage import run_deploy_stage
 from mlcluster.cli.outcome import RunOutcome
 from mlcluster.cli.planning import Plan
+from mlcluster.cli.reporting import write_report
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.stores import LaterTracker, registry_of
 from mlcluster.cli.tune_stage import run_tune_stage
@@ -68,6 +69,8 @@ class Pipeline:
         baseline = score_baseline(snapshot, self.plan.metric)
         context.progress.say(f"         baseline (constant): validation {self.plan.metric} {baseline.validation:.4f}")
         result = run_tune_stage(context, snapshot)
+        if until == "tune":
+            write_report(context.run, cap_usd=context.ledger.cap_usd)
         outcome = RunOutcome(context=context, plan=self.plan, baseline=baseline, result=result, started=self.started)
         return outcome, snapshot
 
@@ -110,7 +113,8 @@ class Pipeline:
                 spent_usd=context.ledger.spent_usd,
             )
             verified = replace(verified, bundle=replace(verified.bundle, card=card))
-            tracker.finish(run_id, run_record(context, snapshot, outcome.result, verified, outcome.baseline))
+            report = write_report(context.run, cap_usd=context.ledger.cap_usd)
+            tracker.finish(run_id, run_record(context, snapshot, outcome.result, verified, outcome.baseline, report))
             version = registry.register(verified.bundle, run_id=run_id, tags=version_tags(context, verified))
             if not verified.verdict.passed:
                 registry.set_alias(name, CHALLENGER, version.version)

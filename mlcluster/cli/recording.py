@@ -14,13 +14,18 @@ from mlcluster.data import DatasetSnapshot
 from mlcluster.spec import spec_to_yaml
 from mlcluster.tracking import DatasetRecord, MetricPoint, RunRecord
 from mlcluster.train import METRICS
-from mlcluster.tune import StudyResult, TrialSummary
+from mlcluster.tune import ForecastCheck, StudyReport, StudyResult, TrialSummary
 
 
 def run_record(
-    context: RunContext, snapshot: DatasetSnapshot, result: StudyResult, verified: Verified, baseline: Baseline
+    context: RunContext,
+    snapshot: DatasetSnapshot,
+    result: StudyResult,
+    verified: Verified,
+    baseline: Baseline,
+    report: StudyReport,
 ) -> RunRecord:
-    """The parent run, with a child a trial."""
+    """The parent run, with a child a trial; `report` is that of its study."""
     trial = verified.winner.trial
     return RunRecord(
         name=context.run.run_id,
@@ -34,7 +39,7 @@ def run_record(
             "models": ", ".join(context.spec.models),
             "winner": trial.trial_id,
         },
-        metrics=_run_metrics(context, result, verified, baseline),
+        metrics=(*_run_metrics(context, result, verified, baseline), *_forecast_metrics(report)),
         tags={
             "mlcluster.fingerprint": context.spec.fingerprint,
             "mlcluster.snapshot": snapshot.digest,
@@ -42,7 +47,7 @@ def run_record(
             "mlcluster.passed": str(verified.verdict.passed).lower(),
             "mlcluster.selection": verified.winner.reason[:500],
         },
-        artifacts=_artifacts(context, result, verified),
+        artifacts=_artifacts(context, result, verified, report),
         dataset=_dataset_record(context, snapshot),
         children=tuple(_trial_record(one, result.metric) for one in result.trials.values()),
         is_failed=not verified.verdict.passed,
@@ -100,6 +105,19 @@ def _run_metrics(
     return tuple(points)
 
 
+def _forecast_metrics(report: StudyReport) -> tuple[MetricPoint, ...]:
+    """How far the seconds of segments were from their forecasts; what cannot be said is left out."""
+    check = report.forecast
+    values = {
+        "forecast_median_abs_log_error": check.median_abs_log_error,
+        "forecast_under_worst_case_share": check.under_worst_case_share,
+        "forecast_num_segments": float(len(check.points)),
+    }
+    at = _moment(report.story.seconds)
+    said = ((name, value) for name, value in values.items() if value is not None)
+    return tuple(MetricPoint(name=name, value=value, step=0, at=at) for name, value in said)
+
+
 def _moment(seconds: float) -> float:
     """MLflow's second axis is a time of day; the study's own clock is what matters, so it starts at one second."""
     return 1.0 + seconds
@@ -138,13 +156,15 @@ def _mlflow_schema(snapshot: DatasetSnapshot) -> Mapping[str, Any]:
     return {"mlflow_colspec": columns}
 
 
-def _artifacts(context: RunContext, result: StudyResult, verified: Verified) -> dict[str, bytes]:
+def _artifacts(context: RunContext, result: StudyResult, verified: Verified, report: StudyReport) -> dict[str, bytes]:
     return {
         "mlcluster.yaml": spec_to_yaml(context.spec).encode(),
         "verdict.json": json.dumps(verified.verdict.to_json(), indent=1).encode(),
         "verdict.txt": verified.verdict.summary().encode(),
         "plots/score_against_dollars.png": _score_plot(result),
         "plots/cost_by_family.png": _cost_plot(result),
+        "plots/forecast_against_actual.png": _forecast_plot(report.forecast),
+        "report.html": context.run.report.read_bytes(),
         "snapshot/manifest.json": (context.run.snapshot / "manifest.json").read_bytes(),
     }
 
@@ -181,6 +201,28 @@ def _cost_plot(result: StudyResult) -> bytes:
     axes.margins(x=0.35)
     axes.set_xlabel("dollars of its trials")
     axes.set_title(f"what each family cost (validation {result.metric})")
+    return _png(figure)
+
+
+def _forecast_plot(check: ForecastCheck) -> bytes:
+    """Actual seconds of each segment against the expected ones, with the worst case that was paid for."""
+    figure, axes = _new_figure()
+    expected = [one.expected_seconds for one in check.points]
+    actual = [one.actual_seconds for one in check.points]
+    worst = [(one.expected_seconds, one.worst_case_seconds) for one in check.points if one.worst_case_seconds]
+    if expected:
+        axes.set_xscale("log")
+        axes.set_yscale("log")
+        ends = [min(*expected, *actual), max(*expected, *actual)]
+        axes.plot(ends, ends, color="grey", linewidth=1, label="as forecast")
+    if worst:
+        axes.scatter(*zip(*worst, strict=True), marker="_", s=24, color="tab:orange", label="worst case")
+    axes.scatter(expected, actual, s=12, alpha=0.6, label="a segment")
+    axes.set_xlabel("expected seconds")
+    axes.set_ylabel("seconds that it took")
+    error = "unknown" if check.median_abs_log_error is None else f"{check.median_abs_log_error:.2f}"
+    axes.set_title(f"{len(check.points)} segments, median |ln actual / expected| {error}")
+    axes.legend(loc="best")
     return _png(figure)
 
 

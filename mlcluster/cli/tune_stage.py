@@ -12,7 +12,7 @@ from mlcluster.cli.records import study_from_json, study_to_json
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.workspace import RunFolder, write_json
 from mlcluster.data import DatasetSnapshot
-from mlcluster.errors import BudgetExhausted, ClusterError
+from mlcluster.errors import BudgetExhausted, ClusterError, SpecError
 from mlcluster.search import BestFamiliesSource, CandidateSource, RandomWithinFamily
 from mlcluster.train import (
     CheckpointFolder,
@@ -21,7 +21,7 @@ from mlcluster.train import (
     TrialReport,
     run_segment,
 )
-from mlcluster.tune import Study, StudyPlan, StudyResult
+from mlcluster.tune import Study, StudyPlan, StudyResult, StudyStory, read_journal, tell_study
 
 
 def run_tune_stage(context: RunContext, snapshot: DatasetSnapshot) -> StudyResult:
@@ -74,6 +74,19 @@ def read_study(run: RunFolder) -> StudyResult:
     import json
 
     return study_from_json(json.loads((run.study / "result.json").read_text()))
+
+
+def read_story(run: RunFolder) -> StudyStory:
+    """The story of a run's study, whether it has ended or not.
+
+    Raises:
+        SpecError: the run has no study yet.
+    """
+    journal = run.study / "journal.jsonl"
+    if not journal.exists():
+        raise SpecError(f"run {run.run_id} has no study yet; make one with `mlcluster tune`.")
+    has_ended = run.state().get("tune") == "done"
+    return tell_study(read_journal(journal), read_study(run) if has_ended else None)
 
 
 def _trainer(data: TrainingData, checkpoints: CheckpointFolder, metric: str) -> Callable[[Segment], TrialReport]:

@@ -18,20 +18,28 @@ from mlcluster.spec import FAMILIES as FAMILY_ORDER
 from mlcluster.train import (
     METRICS,
 )
-from mlcluster.tune import Limits, StudyResult, TrialSummary, Winner, select_winner
+from mlcluster.tune import Limits, Measured, Selection, StudyResult, TrialSummary, Winner, select_winner
 from mlcluster.verify import Verdict, VerifyRequest, number_scales, verify
 
 
 def pick_winner(context: RunContext, snapshot: DatasetSnapshot, result: StudyResult) -> Winner:
     """The trial that ships, within the limits of the project file."""
+    measured: dict[str, Measured] = {}
+
+    def measure(trial: TrialSummary) -> Measured:
+        measured[trial.trial_id] = measure_trial(context, snapshot, trial)
+        return measured[trial.trial_id]
+
     limits = Limits(p99_ms=context.spec.tune.limits.p99_ms, model_mb=context.spec.tune.limits.model_mb)
     winner = select_winner(
         result,
         simplicity=FAMILY_ORDER,
         within=context.spec.tune.prefer_simple_within,
         limits=limits,
-        measure=lambda trial: measure_trial(context, snapshot, trial),
+        measure=measure,
     )
+    selection = Selection(trial_id=winner.trial.trial_id, reason=winner.reason, measured=measured)
+    context.run.update(selection=selection.to_json())
     for line in winner.rejected:
         context.progress.say(f"         out of limits: {line}")
     context.progress.say(f"         winner {winner.trial.trial_id}: {winner.reason}")

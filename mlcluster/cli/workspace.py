@@ -134,6 +134,10 @@ class RunFolder:
     def study(self) -> Path:
         return self.path / "study"
 
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
     def bundle(self, version: str) -> Path:
         return self.path / f"bundle-{version}"
 
@@ -160,11 +164,16 @@ def _home() -> Path | None:
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """See `write_whole`."""
+    write_whole(path, json.dumps(value, indent=1))
+
+
+def write_whole(path: Path, text: str) -> None:
     """0600, and moved into place: a crash leaves the old file or the new one."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=path.parent)
-    with os.fdopen(descriptor, "w") as file:
-        json.dump(value, file, indent=1)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
         file.flush()
         os.fsync(file.fileno())
     Path(temporary).replace(path)

@@ -8,6 +8,7 @@ journal back as a story, `render_report` makes a page of it. Not here: how to tr
 from mlcluster.tune.journal import read_journal
 from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
 from mlcluster.tune.report import Selection, StudyReport, report_on
+from mlcluster.tune.report_accounts import ForecastCheck
 from mlcluster.tune.report_html import render_report
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
 from mlcluster.tune.selection import Limits, Measured, Winner, select_winner
@@ -17,6 +18,7 @@ from mlcluster.tune.study import Study
 
 __all__ = [
     "Ending",
+    "ForecastCheck",
     "Improvement",
     "Limits",
     "Measured",

@@ -267,10 +267,41 @@ def test_mlflow_shows_a_run_that_a_person_can_read(served: Served, mlflow_client
 def test_mlflow_holds_the_plots_as_pictures(served: Served, mlflow_client: Any) -> None:
     run_id = served.summary["run_id"]
     plots = {one.path for one in mlflow_client.list_artifacts(run_id, "plots")}
-    assert plots == {"plots/score_against_dollars.png", "plots/cost_by_family.png"}
+    names = ("score_against_dollars", "cost_by_family", "forecast_against_actual")
+    assert plots == {f"plots/{name}.png" for name in names}
     for plot in plots:
         picture = Path(mlflow_client.download_artifacts(run_id, plot)).read_bytes()
         assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def test_mlflow_holds_the_report_and_how_true_the_forecasts_were(served: Served, mlflow_client: Any) -> None:
+    run_id = served.summary["run_id"]
+    page = Path(mlflow_client.download_artifacts(run_id, "report.html")).read_text(encoding="utf-8")
+    assert page == (served.run_folder / "report.html").read_text(encoding="utf-8")
+    assert f"Trial <b>{served.summary['trial']}</b> wins" in page
+    metrics = mlflow_client.get_run(run_id).data.metrics
+    assert metrics["forecast_median_abs_log_error"] > 0
+    assert 0 < metrics["forecast_under_worst_case_share"] <= 1
+    assert metrics["forecast_num_segments"] >= served.summary["trials"]
+
+
+def test_the_story_of_the_winner_is_told_and_its_dollars_are_the_ledgers(served: Served) -> None:
+    story = run_here(served.folder, "tune", "--explain", served.summary["trial"], "--json").json
+    cost = run_here(served.folder, "cost", "--json").json
+    (booked,) = [one["usd"] for one in cost["trials"] if one["id"] == served.summary["trial"]]
+    assert story["usd"] == pytest.approx(booked)
+    assert all(segment["decision"]["reason"] for segment in story["segments"])
+    text = run_here(served.folder, "tune", "--explain")
+    assert (text.code, text.stderr) == (0, "")
+    assert f"{served.summary['trials']} trials" in text.stdout.splitlines()[0]
+
+
+def test_the_report_can_be_written_anew(served: Served) -> None:
+    before = (served.run_folder / "report.html").read_text(encoding="utf-8")
+    written = run_here(served.folder, "report", "--json")
+    assert written.code == 0
+    assert written.json["winner"]["trial_id"] == served.summary["trial"]
+    assert (served.run_folder / "report.html").read_text(encoding="utf-8") == before
 
 
 def test_each_trial_is_a_child_run_with_its_learning_curve_and_dollars(served: Served, mlflow_client: Any) -> None:

@@ -1,0 +1,46 @@
+"""The report of a run's study, from what the run has left in its folder."""
+
+from __future__ import annotations
+
+from mlcluster.cli.tune_stage import read_story
+from mlcluster.cli.workspace import RunFolder, write_whole
+from mlcluster.cost import read_ledger
+from mlcluster.tune import Selection, StudyReport, render_report, report_on
+
+
+def make_report(run: RunFolder, *, cap_usd: float) -> StudyReport:
+    """The numbers of a run's study, whether it has ended or not; `cap_usd` holds where no ledger names one.
+
+    Raises:
+        SpecError: the run has no study yet.
+    """
+    story = read_story(run)
+    cap_usd, lost_usd = _money_of_search(run, cap_usd)
+    selection = run.state().get("selection")
+    return report_on(
+        story,
+        cap_usd=cap_usd,
+        lost_usd=lost_usd,
+        selection=None if selection is None else Selection.from_json(selection),
+    )
+
+
+def write_report(run: RunFolder, *, cap_usd: float) -> StudyReport:
+    """As `make_report`, and the page into the run's folder."""
+    report = make_report(run, cap_usd=cap_usd)
+    write_whole(run.report, render_report(report))
+    return report
+
+
+def _money_of_search(run: RunFolder, cap_usd: float) -> tuple[float, float]:
+    """Cap, and what crashes have cost the search: of the attempt that searched, for later ones found it done."""
+    lost_usd = 0.0
+    for path in sorted(run.path.glob("ledger-*.jsonl")):
+        cap_of_attempt, has_searched = cap_usd, False
+        for entry in read_ledger(path):
+            if entry.operation == "open":
+                cap_of_attempt = float(entry.details["cap_usd"])
+            has_searched |= entry.account == "tune" and entry.usd > 0
+            lost_usd += entry.usd if entry.account == "tune" and entry.operation == "lose" else 0.0
+        cap_usd = cap_of_attempt if has_searched else cap_usd
+    return cap_usd, lost_usd
