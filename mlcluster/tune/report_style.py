@@ -78,6 +78,7 @@ svg .spot.shown:hover .tip, svg .spot.shown:focus .tip { visibility: visible; }
 .row .name span + span { color: var(--soft); flex: 0 1 auto; text-align: right; }
 .ends { display: flex; justify-content: space-between; gap: 8px; margin-top: 10px; }
 .rungs { gap: 20px; } .rungs .bar { height: 34px; border-radius: 7px; }
+.rungs .name span:first-child { flex: none; }
 .families .row { padding-bottom: 6px; } .families .strip { padding: 0 6px; }
 .complete, .gain2 { color: var(--accent); } .failed { color: var(--c4); }
 .promoted, .gain1 { color: color-mix(in srgb, var(--accent) 55%, var(--card)); }
