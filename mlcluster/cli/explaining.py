@@ -9,7 +9,7 @@ import click
 from mlcluster.cli.options import print_json
 from mlcluster.cli.project import Project
 from mlcluster.cli.story_text import study_text, trial_text
-from mlcluster.cli.tune_stage import read_story
+from mlcluster.cli.tune_stage import read_selection, read_story
 from mlcluster.errors import SpecError
 from mlcluster.tune import StudyStory, TrialStory, trial_to_json
 
@@ -19,12 +19,14 @@ WHOLE_STUDY = ""
 
 def explain(project: Project, trial_id: str, *, as_json: bool) -> None:
     """Prints the story of one trial of the newest study, or of all of it."""
-    story = read_story(project.workspace.latest_run())
+    run = project.workspace.latest_run()
+    story = read_story(run)
     if trial_id == WHOLE_STUDY:
+        selection = read_selection(run)
         if as_json:
-            print_json(story.to_json())
+            print_json({**story.to_json(), "selection": None if selection is None else selection.to_json()})
         else:
-            click.echo(study_text(story))
+            click.echo(study_text(story, selection))
         return
     trial = _trial(story, trial_id)
     if as_json:

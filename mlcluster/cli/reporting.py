@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from mlcluster.cli.tune_stage import read_story
+from mlcluster.cli.tune_stage import read_selection, read_story
 from mlcluster.cli.workspace import RunFolder, write_whole
 from mlcluster.cost import read_ledger
-from mlcluster.tune import Selection, StudyReport, render_report, report_on
+from mlcluster.tune import StudyReport, render_report, report_on
 
 
 def make_report(run: RunFolder, *, cap_usd: float) -> StudyReport:
@@ -16,12 +16,11 @@ def make_report(run: RunFolder, *, cap_usd: float) -> StudyReport:
     """
     story = read_story(run)
     cap_usd, lost_usd = _money_of_search(run, cap_usd)
-    selection = run.state().get("selection")
     return report_on(
         story,
         cap_usd=cap_usd,
         lost_usd=lost_usd,
-        selection=None if selection is None else Selection.from_json(selection),
+        selection=read_selection(run),
     )
 
 

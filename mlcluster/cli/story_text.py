@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 
 from mlcluster.search import Action
-from mlcluster.tune import Ending, SegmentEnd, SegmentStory, StudyStory, TrialStory
+from mlcluster.tune import Ending, SegmentEnd, SegmentStory, Selection, StudyStory, TrialStory
 
 _ORIGINS = {
     "default": "the default of its family",
@@ -33,8 +33,8 @@ def trial_text(trial: TrialStory, story: StudyStory) -> str:
     return "\n".join([*lines, "", f"at the end  {_end(trial, story)}"])
 
 
-def study_text(story: StudyStory) -> str:
-    """The winner, how the best score came about, and a line a trial, best first."""
+def study_text(story: StudyStory, selection: Selection | None) -> str:
+    """The best trial and the one that ships, how the best score came about, and a line a trial, best first."""
     states = ", ".join(f"{count} {state}" for state, count in Counter(one.state for one in story.trials).items())
     lines = [
         f"study {story.study_id}, seed {story.seed}: {_count(len(story.trials), 'trial')}"
@@ -47,9 +47,10 @@ def study_text(story: StudyStory) -> str:
             f"best      {best.trial_id} {best.family}, {_score(best.value, story.metric)} with {best.units} units for "
             f"${best.usd:.6f}; proposed by {_ORIGINS.get(best.origin, best.origin)}",
             f"          {_configuration(best.configuration)}",
-            "",
-            "how it came about",
         ]
+        if selection is not None:
+            lines.append(f"ships     {selection.trial_id}: {selection.reason}")
+        lines += ["", "how it came about"]
         lines += [
             f"  {one.seconds:>7.1f} s  ${one.usd:<9.6f}  {one.value:.4f}  {one.trial_id}" for one in story.improvements
         ]

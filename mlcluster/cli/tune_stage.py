@@ -21,7 +21,7 @@ from mlcluster.train import (
     TrialReport,
     run_segment,
 )
-from mlcluster.tune import Study, StudyPlan, StudyResult, StudyStory, read_journal, tell_study
+from mlcluster.tune import Selection, Study, StudyPlan, StudyResult, StudyStory, read_journal, tell_study
 
 
 def run_tune_stage(context: RunContext, snapshot: DatasetSnapshot) -> StudyResult:
@@ -87,6 +87,12 @@ def read_story(run: RunFolder) -> StudyStory:
         raise SpecError(f"run {run.run_id} has no study yet; make one with `mlcluster tune`.")
     has_ended = run.state().get("tune") == "done"
     return tell_study(read_journal(journal), read_study(run) if has_ended else None)
+
+
+def read_selection(run: RunFolder) -> Selection | None:
+    """Which trial was chosen to ship; None where none was yet."""
+    selection = run.state().get("selection")
+    return None if selection is None else Selection.from_json(selection)
 
 
 def _trainer(data: TrainingData, checkpoints: CheckpointFolder, metric: str) -> Callable[[Segment], TrialReport]:

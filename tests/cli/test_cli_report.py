@@ -69,6 +69,8 @@ def test_the_trial_that_was_chosen_wins_and_latency_is_compared_where_it_was_mea
     assert (found["winner"]["trial_id"], found["reason"]) == (second, "the first is too slow")
     assert found["pareto"]["third_axis"] == "p99_ms"
     assert "too slow" in run.report.read_text(encoding="utf-8")
+    assert f"ships     {second}: the first is too slow" in run_here(project, "tune", "--explain").stdout
+    assert run_here(project, "tune", "--explain", "--json").json["selection"]["trial_id"] == second
 
 
 def test_what_crashes_have_cost_is_shown_as_lost(project: Path, result: StudyResult, run: RunFolder) -> None:
