@@ -5,23 +5,45 @@ money and journal; runners drive it: `simulator` on a virtual clock, `ray_study`
 journal back as a story, `render_report` makes a page of it. Not here: how to train or what to try.
 """
 
+from mlcluster.tune.benchmark import Benchmark, BenchmarkTask, Curve, Thresholds, load_benchmark
 from mlcluster.tune.journal import read_journal
 from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
 from mlcluster.tune.report import Selection, StudyReport, report_on
 from mlcluster.tune.report_accounts import ForecastCheck
 from mlcluster.tune.report_html import render_report
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
+from mlcluster.tune.search_simulator import (
+    AskTell,
+    BestSoFar,
+    Piece,
+    PieceOutcome,
+    SearchedTrial,
+    SearchRun,
+    SearchSettings,
+    free_decisions,
+    simulate_search,
+)
 from mlcluster.tune.selection import Limits, Measured, Winner, select_winner
 from mlcluster.tune.simulator import VirtualClock, simulate_study
 from mlcluster.tune.story import SegmentEnd, SegmentStory, StudyStory, TrialStory, tell_study, trial_to_json
 from mlcluster.tune.study import Study
 
 __all__ = [
+    "AskTell",
+    "Benchmark",
+    "BenchmarkTask",
+    "BestSoFar",
+    "Curve",
     "Ending",
     "ForecastCheck",
     "Improvement",
     "Limits",
     "Measured",
+    "Piece",
+    "PieceOutcome",
+    "SearchRun",
+    "SearchSettings",
+    "SearchedTrial",
     "SegmentEnd",
     "SegmentStory",
     "Selection",
@@ -31,16 +53,20 @@ __all__ = [
     "StudyReport",
     "StudyResult",
     "StudyStory",
+    "Thresholds",
     "TrialStory",
     "TrialSummary",
     "VirtualClock",
     "Winner",
     "check_room_for_one_trial",
+    "free_decisions",
+    "load_benchmark",
     "plan_study",
     "read_journal",
     "render_report",
     "report_on",
     "select_winner",
+    "simulate_search",
     "simulate_study",
     "tell_study",
     "trial_to_json",
