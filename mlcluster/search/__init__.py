@@ -13,16 +13,8 @@ from mlcluster.search.candidate import (
     RandomWithinFamily,
     rank_families,
 )
-from mlcluster.search.hyperband import (
-    Action,
-    AsyncHyperband,
-    Decision,
-    Fidelity,
-    HyperbandSettings,
-    Suggestion,
-    TrialRecord,
-    TrialState,
-)
+from mlcluster.search.hyperband import AsyncHyperband, HyperbandSettings
+from mlcluster.search.policy import Action, Decision, Fidelity, SearchPolicy, Suggestion, TrialRecord, TrialState
 from mlcluster.search.rungs import REDUCTION_FACTOR, rung_levels, units_within
 
 __all__ = [
@@ -38,6 +30,7 @@ __all__ = [
     "HyperbandSettings",
     "Observation",
     "RandomWithinFamily",
+    "SearchPolicy",
     "Suggestion",
     "TrialRecord",
     "TrialState",

@@ -11,50 +11,12 @@ Pure and deterministic: the same calls in the same order give the same decisions
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from mlcluster.search.candidate import Candidate, CandidateSource, Observation
+from mlcluster.search.policy import Action, Decision, Fidelity, Suggestion, TrialRecord, TrialState
 from mlcluster.search.rungs import REDUCTION_FACTOR, units_within
-from mlcluster.spec import Configuration
-
-
-class Action(StrEnum):
-    """What becomes of a trial that has reported."""
-
-    PAUSE = "pause"
-    CONTINUE = "continue"
-    COMPLETE = "complete"
-    STOP = "stop"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Decision:
-    """What becomes of a trial, and why."""
-
-    action: Action
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Suggestion:
-    """Train this trial until that many units, and why."""
-
-    trial_id: str
-    candidate: Candidate
-    rung: int
-    start_units: int
-    stop_units: int
-    reason: str
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Fidelity:
-    """How far the trainings of one family can go, and their nominal cost."""
-
-    max_units: int
-    nominal_seconds: Callable[[Configuration, int], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,34 +26,6 @@ class HyperbandSettings:
     rungs_seconds: tuple[float, ...]
     num_brackets: int = 1
     reduction_factor: int = REDUCTION_FACTOR
-
-
-class TrialState(StrEnum):
-    """Where a trial is in its life."""
-
-    RUNNING = "running"
-    PAUSED = "paused"
-    COMPLETE = "complete"
-    FAILED = "failed"
-
-
-@dataclass(kw_only=True, slots=True)
-class TrialRecord:
-    """All that the search knows of a trial. `losses` maps each rung that it has reached to its loss there."""
-
-    trial_id: str
-    candidate: Candidate
-    bracket: int
-    rung: int
-    """The rung that it trains towards, or stands at."""
-    target_units: int
-    units: int = 0
-    state: TrialState = TrialState.RUNNING
-    losses: dict[int, float] = field(default_factory=dict)
-
-    @property
-    def is_short_of_its_rung(self) -> bool:
-        return self.units < self.target_units
 
 
 class AsyncHyperband:
@@ -112,7 +46,7 @@ class AsyncHyperband:
     def trial(self, trial_id: str) -> TrialRecord:
         return self._trials[trial_id]
 
-    def suggest(self, *, new_trials: bool = True) -> Suggestion | None:
+    def suggest(self, *, new_trials: bool = True, room_seconds: float = math.inf) -> Suggestion | None:  # noqa: ARG002
         """What a free worker should do next; None where nothing is left to do for now.
 
         Unless `accept` follows, nothing changes: asking twice gives the same answer.
@@ -135,7 +69,7 @@ class AsyncHyperband:
         trial.rung = suggestion.rung
         trial.target_units = suggestion.stop_units
 
-    def report(self, trial_id: str, *, units: int, loss: float) -> Decision:
+    def report(self, trial_id: str, *, units: int, loss: float, seconds: float = 0.0) -> Decision:  # noqa: ARG002
         """Takes what a trial came to; it is paused in any case, and goes on only by a later suggestion."""
         trial = self._trials[trial_id]
         trial.units = units
