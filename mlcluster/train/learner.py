@@ -91,3 +91,5 @@ class Family:
     """A fresh learner of a configuration, with a seed."""
     restore: Callable[[bytes, Configuration, TrainingData, int], Learner]
     """The learner that gave that state."""
+    grows_anew: bool = False
+    """Whether more units mean beginning again: a segment then pays for all of its units, and reports once."""

@@ -145,5 +145,5 @@ def run_segment(
 
 
 def _next_stop(segment: Segment, units: int) -> int:
-    """One unit on, except for a tree, which is grown anew each time and so only at the end."""
-    return segment.stop_units if segment.family == "tree" else units + 1
+    """One unit on, except for what is grown anew each time, and so only at the end."""
+    return segment.stop_units if FAMILIES[segment.family].grows_anew else units + 1

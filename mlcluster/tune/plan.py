@@ -37,6 +37,8 @@ class StudyPlan:
     fidelities: Mapping[str, Fidelity]
     settings: HyperbandSettings
     budget: StudyBudget
+    grown_anew: frozenset[str] = frozenset()
+    """Families whose segments begin from nothing each time, whatever was trained before."""
 
 
 def plan_study(
@@ -70,6 +72,7 @@ def plan_study(
         fidelities=fidelities,
         settings=settings,
         budget=budget,
+        grown_anew=frozenset(name for name in families if FAMILIES[name].grows_anew),
     )
 
 

@@ -265,7 +265,7 @@ class Study:
         candidate = suggestion.candidate
         cost = self.plan.fidelities[candidate.family].nominal_seconds
         whole = cost(candidate.configuration, suggestion.stop_units)
-        if candidate.family == "tree":  # grown anew each time
+        if candidate.family in self.plan.grown_anew:
             return SEGMENT_OVERHEAD_SECONDS + whole
         done = cost(candidate.configuration, suggestion.start_units) if suggestion.start_units else 0.0
         return SEGMENT_OVERHEAD_SECONDS + whole - done

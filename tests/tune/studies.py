@@ -48,6 +48,7 @@ def synthetic_plan(
         fidelities=dict.fromkeys(families, fidelity),
         settings=HyperbandSettings(rungs_seconds=tuple(units * unit_seconds for units in RUNGS)),
         budget=StudyBudget(seconds=seconds, num_slots=num_slots, usd_per_second=usd_per_second, max_trials=max_trials),
+        grown_anew=frozenset({"tree"} & set(families)),
     )
 
 
