@@ -8,14 +8,21 @@ from mlcluster.search import Candidate, Suggestion
 from mlcluster.train import TrialReport
 from mlcluster.tune.journal import Event
 
-_BESIDE_A_SUGGESTION = ("limit_seconds", "expected_seconds")
+_BESIDE_A_SUGGESTION = ("piece", "limit_seconds", "expected_seconds")
 _BESIDE_A_REPORT = ("usd_so_far", "elapsed")
 
 
-def start_event(suggestion: Suggestion, *, at: float, limit_seconds: float, expected_seconds: float) -> Event:
-    """A segment begins."""
-    data = {**asdict(suggestion), "limit_seconds": limit_seconds, "expected_seconds": expected_seconds}
-    return Event(kind="start", at=at, data=data)
+def start_event(
+    suggestion: Suggestion, *, piece: str, at: float, limit_seconds: float, expected_seconds: float
+) -> Event:
+    """A segment begins, in the piece that is led by the trial `piece` (its own, where it is trained alone)."""
+    beside = {"piece": piece, "limit_seconds": limit_seconds, "expected_seconds": expected_seconds}
+    return Event(kind="start", at=at, data={**asdict(suggestion), **beside})
+
+
+def piece_of(event: Event) -> str:
+    """The trial that leads the piece of a start event; in journals from before there were pieces, the trial itself."""
+    return str(event.data.get("piece", event.data["trial_id"]))
 
 
 def suggestion_of(event: Event) -> Suggestion:
