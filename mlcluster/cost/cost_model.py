@@ -41,6 +41,12 @@ class Duration:
     expected_seconds: float
     worst_case_seconds: float
 
+    def share(self, share: float) -> Duration:
+        """Of a part of the work."""
+        return Duration(
+            expected_seconds=share * self.expected_seconds, worst_case_seconds=share * self.worst_case_seconds
+        )
+
 
 @dataclass(kw_only=True, slots=True)
 class _Regression:
@@ -74,10 +80,11 @@ class _Regression:
         """Mean and covariance of the weights, of which the first is a level around `prior_mean`."""
         if self.solved is None or self.solved[0] != prior_mean:
             precision = np.diag(self.prior_precision) + self.products / NOISE_LOG_SIGMA**2
-            covariance = np.linalg.inv(precision)
+            covariance = np.asarray(np.linalg.inv(precision), dtype=np.float64)
             mean = covariance @ ((self.targets - prior_mean * self.products[0]) / NOISE_LOG_SIGMA**2)
             self.solved = (prior_mean, mean, covariance)
-        return self.solved[1:]
+        _, mean, covariance = self.solved
+        return mean, covariance
 
 
 class CostModel:

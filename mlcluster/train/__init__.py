@@ -6,10 +6,21 @@ a `Structure` (the model as numbers). Not here: which configuration, for how lon
 
 from mlcluster.train.baseline import constant_scores
 from mlcluster.train.families import FAMILIES, warm_up
-from mlcluster.train.learner import DataSize, Encoding, Family, Learner, Matrices, TrainingData
+from mlcluster.train.learner import (
+    DataSize,
+    Encoding,
+    Family,
+    Learner,
+    LearnerBatch,
+    Matrices,
+    Span,
+    Together,
+    TrainingData,
+)
 from mlcluster.train.metrics import METRICS, MetricDefinition, as_loss, default_metric, score
 from mlcluster.train.session import CheckpointFolder, CurvePoint, Segment, TrialReport, load_learner, run_segment
 from mlcluster.train.structure import BinaryTree, DenseLayer, DenseNet, Structure, TreeEnsemble, apply_link
+from mlcluster.train.together import SpansCost, best_grouping, is_cheaper_together, run_segments
 
 __all__ = [
     "FAMILIES",
@@ -23,19 +34,26 @@ __all__ = [
     "Encoding",
     "Family",
     "Learner",
+    "LearnerBatch",
     "Matrices",
     "MetricDefinition",
     "Segment",
+    "Span",
+    "SpansCost",
     "Structure",
+    "Together",
     "TrainingData",
     "TreeEnsemble",
     "TrialReport",
     "apply_link",
     "as_loss",
+    "best_grouping",
     "constant_scores",
     "default_metric",
+    "is_cheaper_together",
     "load_learner",
     "run_segment",
+    "run_segments",
     "score",
     "warm_up",
 ]

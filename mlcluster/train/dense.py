@@ -8,6 +8,7 @@ unbroken one bit for bit.
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -16,13 +17,10 @@ import torch
 from torch import nn
 
 from mlcluster.spec import Configuration, FloatDomain, IntDomain, SearchSpace
-from mlcluster.train.learner import DataSize, Family, Learner, TrainingData
+from mlcluster.train.batched_dense import DenseBatch
+from mlcluster.train.dense_cost import nominal_seconds, nominal_seconds_together
+from mlcluster.train.learner import Family, Learner, LearnerBatch, Together, TrainingData
 from mlcluster.train.structure import DenseLayer, DenseNet, Link, apply_link
-
-_REFERENCE_FLOPS = 1.2e10
-"""Multiply-adds that a reference core does in a second on layers of this size."""
-_STEP_SECONDS = 5e-4
-"""Fixed price of one optimiser step: Python and kernel launches."""
 
 _COMMON: SearchSpace = {
     "learning_rate": FloatDomain(low=1e-4, high=3e-2, default=2e-3, log=True),
@@ -40,38 +38,56 @@ class DenseLearner:
         self._task = data.task
         train = data.train["dense"]
         # A copy where the object store hands out read-only memory, which torch refuses to wrap in silence.
-        self._features = torch.from_numpy(np.require(train.features, requirements=["C", "W"]))
+        self.features = torch.from_numpy(np.require(train.features, requirements=["C", "W"]))
         self._link: Link = "identity" if data.task == "regression" else "softmax"
         self._shift, self._scale = 0.0, 1.0
         if data.task == "regression":
             self._shift, self._scale = float(np.mean(train.targets)), float(np.std(train.targets)) or 1.0
             scaled = (train.targets.astype(np.float64) - self._shift) / self._scale
-            self._targets = torch.from_numpy(scaled.astype(np.float32))
+            self.targets = torch.from_numpy(scaled.astype(np.float32))
         else:
-            self._targets = torch.from_numpy(train.targets.astype(np.int64))
+            self.targets = torch.from_numpy(train.targets.astype(np.int64))
         self.units = 0
-        self._generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(seed)
         outputs = 1 if data.task == "regression" else data.num_classes
-        self._net = _build_net(configuration, self._features.shape[1], outputs, self._generator)
-        self._optimizer = torch.optim.AdamW(
+        self._net = _build_net(configuration, self.features.shape[1], outputs, self.generator)
+        self.optimizer = torch.optim.AdamW(
             self._net.parameters(),
             lr=float(configuration["learning_rate"]),
             weight_decay=float(configuration["weight_decay"]),
         )
 
+    @property
+    def layers(self) -> list[nn.Linear]:
+        """From the input to the output."""
+        return [module for module in self._net if isinstance(module, nn.Linear)]
+
+    @property
+    def batch_size(self) -> int:
+        return int(self._configuration["batch_size"])
+
+    @property
+    def keep_share(self) -> float:
+        """Of the hidden units of a layer, those that dropout keeps on average."""
+        return 1.0 - float(self._configuration.get("dropout", 0.0))
+
     def advance(self, until: int) -> None:
         while self.units < until:
-            self._train_epoch(self.units)
+            self._train_epoch()
             self.units += 1
 
     def scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         answers = apply_link(self.structure().raw_scores(features), self._link)
         return answers[:, 0] if self._task == "regression" else answers
 
+    def answers(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """What `scores` gives where the net, before its last layer is scaled back, gives `outputs` (n, k)."""
+        answers = apply_link(outputs * self._scale + self._shift, self._link)
+        return answers[:, 0] if self._task == "regression" else answers
+
     def structure(self) -> DenseNet:
-        layers = [module for module in self._net if isinstance(module, nn.Linear)]
-        weights = [layer.weight.detach().numpy().T.astype(np.float64) for layer in layers]
-        biases = [layer.bias.detach().numpy().astype(np.float64) for layer in layers]
+        weights = [layer.weight.detach().numpy().T.astype(np.float64) for layer in self.layers]
+        biases = [layer.bias.detach().numpy().astype(np.float64) for layer in self.layers]
         weights[-1], biases[-1] = weights[-1] * self._scale, biases[-1] * self._scale + self._shift
         return DenseNet(
             layers=tuple(
@@ -84,7 +100,7 @@ class DenseLearner:
     def state(self) -> bytes:
         buffer = io.BytesIO()
         torch.save(
-            {"units": self.units, "net": self._net.state_dict(), "optimizer": self._optimizer.state_dict()}, buffer
+            {"units": self.units, "net": self._net.state_dict(), "optimizer": self.optimizer.state_dict()}, buffer
         )
         return buffer.getvalue()
 
@@ -92,20 +108,24 @@ class DenseLearner:
         """Takes the place of the learner that gave `state`; tensors and numbers only, no code."""
         saved = torch.load(io.BytesIO(state), weights_only=True)
         self._net.load_state_dict(saved["net"])
-        self._optimizer.load_state_dict(saved["optimizer"])
+        self.optimizer.load_state_dict(saved["optimizer"])
         self.units = saved["units"]
 
-    def _train_epoch(self, epoch: int) -> None:
-        order = np.random.default_rng([self._seed, epoch]).permutation(len(self._targets))
-        rows = torch.from_numpy(order)
-        self._generator.manual_seed(self._seed * 1_000_003 + epoch)
+    def begin_epoch(self) -> torch.Tensor:
+        """The order of the train rows (n,) in the next epoch; its dropout draws from `generator` from here on."""
+        order = np.random.default_rng([self._seed, self.units]).permutation(len(self.targets))
+        self.generator.manual_seed(self._seed * 1_000_003 + self.units)
+        return torch.from_numpy(order)
+
+    def _train_epoch(self) -> None:
+        rows = self.begin_epoch()
         self._net.train()
-        for batch in torch.split(rows, int(self._configuration["batch_size"])):
-            outputs = self._net(self._features[batch])
-            loss = self._loss(outputs, self._targets[batch])
-            self._optimizer.zero_grad(set_to_none=True)
+        for batch in torch.split(rows, self.batch_size):
+            outputs = self._net(self.features[batch])
+            loss = self._loss(outputs, self.targets[batch])
+            self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
-            self._optimizer.step()
+            self.optimizer.step()
 
     def _loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if self._task == "regression":
@@ -145,14 +165,6 @@ def _build_net(configuration: Configuration, inputs: int, outputs: int, generato
     return nn.Sequential(*modules)
 
 
-def _nominal_seconds(configuration: Configuration, size: DataSize, units: int) -> float:
-    width, num_layers = int(configuration.get("width", 0)), int(configuration.get("num_layers", 0))
-    widths = [size.columns, *[width] * num_layers, size.outputs]
-    multiply_adds = sum(a * b for a, b in pairwise(widths))
-    steps = -(-size.rows // int(configuration["batch_size"]))
-    return units * (3 * size.rows * multiply_adds / _REFERENCE_FLOPS + steps * _STEP_SECONDS * (1 + num_layers))
-
-
 def _build(configuration: Configuration, data: TrainingData, seed: int) -> Learner:
     return DenseLearner(configuration, data, seed)
 
@@ -163,6 +175,12 @@ def _restore(state: bytes, configuration: Configuration, data: TrainingData, see
     return learner
 
 
+def _build_batch(learners: Sequence[Learner]) -> LearnerBatch:
+    nets = [learner for learner in learners if isinstance(learner, DenseLearner)]
+    assert len(nets) == len(learners), "a batch of nets holds nets"
+    return DenseBatch(nets)
+
+
 def _dense_family(name: str, space: SearchSpace, max_units: int) -> Family:
     return Family(
         name=name,
@@ -170,9 +188,10 @@ def _dense_family(name: str, space: SearchSpace, max_units: int) -> Family:
         fidelity_unit="epochs",
         space=space,
         max_units=max_units,
-        nominal_seconds=_nominal_seconds,
+        nominal_seconds=nominal_seconds,
         build=_build,
         restore=_restore,
+        together=Together(nominal_seconds=nominal_seconds_together, build=_build_batch),
     )
 
 

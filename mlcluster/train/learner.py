@@ -7,7 +7,7 @@ bits, in one go or resumed any number of times.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -75,6 +75,37 @@ class Learner(Protocol):
         """All that `Family.restore` needs. Trusted: it is written and read only inside a study's own folder."""
 
 
+class LearnerBatch(Protocol):
+    """Learners of one family that are trained as one, until they are released."""
+
+    def advance(self) -> None:
+        """Trains each by one unit; their `units` grow, all else of them only when they are released."""
+
+    def scores(self, features: npt.NDArray[np.float32]) -> list[npt.NDArray[np.float64]]:
+        """What `Learner.scores` would give for each, to float32 rounding."""
+
+    def release(self) -> None:
+        """Makes each learner what it would be after the same units alone, to float32 rounding."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Span:
+    """A configuration, and the units through which it is to be trained."""
+
+    configuration: Configuration
+    start_units: int
+    stop_units: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Together:
+    """How a family trains several configurations as one."""
+
+    nominal_seconds: Callable[[Sequence[Span], DataSize], float]
+    """Seconds that a reference core needs for all of them; infinite where they cannot be one. One span: as alone."""
+    build: Callable[[Sequence[Learner]], LearnerBatch]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
     """A kind of model that can be searched."""
@@ -91,3 +122,7 @@ class Family:
     """A fresh learner of a configuration, with a seed."""
     restore: Callable[[bytes, Configuration, TrainingData, int], Learner]
     """The learner that gave that state."""
+    grows_anew: bool = False
+    """Whether more units mean beginning again: a segment then pays for all of its units, and reports once."""
+    together: Together | None = None
+    """None where each configuration is trained by itself."""

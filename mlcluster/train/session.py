@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +57,7 @@ class TrialReport:
     loss: float
     """The metric as a loss, lower is better, at `units`."""
     seconds: float
-    """From the start of the segment to its written checkpoint."""
+    """From the start of the segment to its written checkpoint; of several trained together, this one's share."""
     curve: tuple[CurvePoint, ...]
     checkpoint: str
     """File name of the checkpoint, in the study's folder for them."""
@@ -65,6 +65,20 @@ class TrialReport:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives an equal report."""
         return asdict(self)
+
+    @classmethod
+    def of(
+        cls, trial_id: str, metric: str, curve: Sequence[CurvePoint], *, seconds: float, checkpoint: str
+    ) -> TrialReport:
+        """The report of a curve; its last point is what the segment came to."""
+        return cls(
+            trial_id=trial_id,
+            units=curve[-1].units,
+            loss=as_loss(metric, curve[-1].value),
+            seconds=seconds,
+            curve=tuple(curve),
+            checkpoint=checkpoint,
+        )
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrialReport:
@@ -110,6 +124,31 @@ def load_learner(segment: Segment, data: TrainingData, checkpoints: CheckpointFo
     return family.restore(state, segment.configuration, data, segment.seed)
 
 
+def save_learner(segment: Segment, learner: Learner, checkpoints: CheckpointFolder) -> str:
+    """Writes the checkpoint of a segment as far as it came; gives its name."""
+    name = checkpoints.name(segment.trial_id, learner.units)
+    checkpoints.write(name, learner.state())
+    return name
+
+
+@dataclass(kw_only=True, slots=True)
+class Pace:
+    """Whether one more unit fits into a limit, going by the slowest so far; the first one always does."""
+
+    started: float
+    limit_seconds: float
+    _slowest_unit: float | None = None
+
+    def has_room(self, now: float) -> bool:
+        if self._slowest_unit is None:
+            return True
+        return now - self.started + self._slowest_unit <= SOFT_SHARE * self.limit_seconds
+
+    def note(self, unit_seconds: float) -> None:
+        """A unit took that long."""
+        self._slowest_unit = max(self._slowest_unit or 0.0, unit_seconds)
+
+
 def run_segment(
     segment: Segment,
     data: TrainingData,
@@ -119,31 +158,22 @@ def run_segment(
     clock: Callable[[], float] = time.monotonic,
 ) -> TrialReport:
     """Trains a segment, scoring the validation split after each unit, and writes its checkpoint."""
-    started = clock()
+    pace = Pace(started=clock(), limit_seconds=segment.limit_seconds)
     learner = load_learner(segment, data, checkpoints)
     validation = data.validation[FAMILIES[segment.family].encoding]
     curve: list[CurvePoint] = []
-    slowest_unit = 0.0
     while learner.units < segment.stop_units:
         before = clock()
-        if curve and before - started + slowest_unit > SOFT_SHARE * segment.limit_seconds:
+        if not pace.has_room(before):
             break
         learner.advance(_next_stop(segment, learner.units))
         value = METRICS[metric].compute(validation.targets, learner.scores(validation.features))
-        slowest_unit = max(slowest_unit, clock() - before)
-        curve.append(CurvePoint(units=learner.units, value=float(value), seconds=clock() - started))
-    name = checkpoints.name(segment.trial_id, learner.units)
-    checkpoints.write(name, learner.state())
-    return TrialReport(
-        trial_id=segment.trial_id,
-        units=learner.units,
-        loss=as_loss(metric, curve[-1].value),
-        seconds=clock() - started,
-        curve=tuple(curve),
-        checkpoint=name,
-    )
+        pace.note(clock() - before)
+        curve.append(CurvePoint(units=learner.units, value=float(value), seconds=clock() - pace.started))
+    name = save_learner(segment, learner, checkpoints)
+    return TrialReport.of(segment.trial_id, metric, curve, seconds=clock() - pace.started, checkpoint=name)
 
 
 def _next_stop(segment: Segment, units: int) -> int:
-    """One unit on, except for a tree, which is grown anew each time and so only at the end."""
-    return segment.stop_units if segment.family == "tree" else units + 1
+    """One unit on, except for what is grown anew each time, and so only at the end."""
+    return segment.stop_units if FAMILIES[segment.family].grows_anew else units + 1

@@ -275,6 +275,7 @@ def _family(name: str, learner: type[Any], unit: str, space: SearchSpace, max_un
         nominal_seconds=seconds,
         build=build,
         restore=restore,
+        grows_anew=learner is TreeLearner,
     )
 
 

@@ -21,9 +21,18 @@ def begin_event(plan: StudyPlan, *, at: float) -> Event:
     )
 
 
-def start_event(suggestion: Suggestion, *, at: float, limit_seconds: float, duration: Duration) -> Event:
-    """A segment begins; `duration` is what the cost model said of it."""
-    return Event(kind="start", at=at, data={**asdict(suggestion), "limit_seconds": limit_seconds, **asdict(duration)})
+def start_event(suggestion: Suggestion, *, piece: str, at: float, limit_seconds: float, duration: Duration) -> Event:
+    """A segment begins, in the piece that is led by the trial `piece` (its own, where it is trained alone).
+
+    `duration` is what the cost model said of it.
+    """
+    beside = {"piece": piece, "limit_seconds": limit_seconds, **asdict(duration)}
+    return Event(kind="start", at=at, data={**asdict(suggestion), **beside})
+
+
+def piece_of(event: Event) -> str:
+    """The trial that leads the piece of a start event; in journals from before there were pieces, the trial itself."""
+    return str(event.data.get("piece", event.data["trial_id"]))
 
 
 def suggestion_of(event: Event) -> Suggestion:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlcluster.errors import SpecError
 from mlcluster.search import Fidelity, HyperbandSettings, rung_levels
 from mlcluster.spec import Configuration, SearchSpace, default_configuration
-from mlcluster.train import FAMILIES, DataSize, Encoding
+from mlcluster.train import FAMILIES, DataSize, Encoding, SpansCost, Together
 
 SEARCH_SHARE = 0.85
 """Share of the study's time after which no new trial starts; the rest is for promotions that are due."""
@@ -24,6 +24,8 @@ class StudyBudget:
     """Of all slots together, idle or busy."""
     max_trials: int | None = None
     """Ends the study after that many, for tests and comparisons; money ends it otherwise."""
+    max_together: int = 1
+    """How many trials a worker may train as one, where that is cheaper. What it needs is memory for so many."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +39,10 @@ class StudyPlan:
     fidelities: Mapping[str, Fidelity]
     settings: HyperbandSettings
     budget: StudyBudget
+    grown_anew: frozenset[str] = frozenset()
+    """Families whose segments begin from nothing each time, whatever was trained before."""
+    together: Mapping[str, SpansCost] = field(default_factory=dict)
+    """By family that can train several trials as one: the nominal seconds of that."""
 
 
 def plan_study(
@@ -70,7 +76,20 @@ def plan_study(
         fidelities=fidelities,
         settings=settings,
         budget=budget,
+        grown_anew=frozenset(name for name in families if FAMILIES[name].grows_anew),
+        together=_together(families, sizes),
     )
+
+
+def _together(families: Sequence[str], sizes: Mapping[Encoding, DataSize]) -> dict[str, SpansCost]:
+    def cost_of(together: Together, size: DataSize) -> SpansCost:
+        return lambda spans: together.nominal_seconds(spans, size)
+
+    return {
+        name: cost_of(together, sizes[FAMILIES[name].encoding])
+        for name in families
+        if (together := FAMILIES[name].together) is not None
+    }
 
 
 def _fidelity(name: str, size: DataSize) -> Fidelity:

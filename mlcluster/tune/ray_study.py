@@ -1,8 +1,9 @@
 """Runs a study on Ray Tune: a Searcher for new trials, a TrialScheduler that pauses and resumes, reused actors.
 
-One step of the Trainable is one segment: from a trial's checkpoint to the units that the policy asked for. The Searcher
-and the TrialScheduler both put Tune's questions to one `_Dispatcher`, and that to the `Study`; nothing is decided here.
-Checkpoints are the study's own files, so Tune's carry nothing.
+One step of the Trainable is one piece: a segment, from a trial's checkpoint to the units that the policy asked for, or
+several that are trained as one, in the Tune trial of the first of them. The Searcher and the TrialScheduler both put
+Tune's questions to one `_Dispatcher`, and that to the `Study`; nothing is decided here. Checkpoints are the study's own
+files, so Tune's carry nothing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -34,20 +35,24 @@ from mlcluster.tune.study import Study
 log = logging.getLogger(__name__)
 
 Trainer = Callable[[Segment], TrialReport]
+TrainerTogether = Callable[[Sequence[Segment]], Sequence[TrialReport]]
 Progress = Callable[[Study], None]
 
 
-def run_study_on_ray(study: Study, trainer: Trainer, *, folder: Path, progress: Progress) -> StudyResult:
+def run_study_on_ray(
+    study: Study, trainer: Trainer, *, folder: Path, progress: Progress, together: TrainerTogether | None = None
+) -> StudyResult:
     """Drives `study` to its end on the connected Ray cluster, one CPU a slot.
 
-    `trainer` runs in the workers (it is sent once, through the object store); `progress` is called after each event.
+    `trainer` runs in the workers (it is sent once, through the object store), and so does `together`, for several
+    segments as one; without it they are trained one after the other. `progress` is called after each event.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "3600")
     # A lost worker is a line of ours, with what becomes of the trial; Tune would add a traceback and a list.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     dispatcher = _Dispatcher(study, progress)
-    trainable = tune.with_resources(_with_parameters(trainer, study), {"cpu": 1})
+    trainable = tune.with_resources(_with_parameters(study, trainer, together), {"cpu": 1})
     tuner = tune.Tuner(
         trainable,
         param_space={},
@@ -76,52 +81,75 @@ def run_study_on_ray(study: Study, trainer: Trainer, *, folder: Path, progress: 
     return study.finish()
 
 
-def _with_parameters(trainer: Trainer, study: Study) -> Any:
+def _with_parameters(study: Study, trainer: Trainer, together: TrainerTogether | None) -> Any:
     known = tuple(name for name in study.plan.spaces if name in FAMILIES)
-    return tune.with_parameters(SegmentTrainable, trainer=trainer, families=known)
+    return tune.with_parameters(PieceTrainable, trainer=trainer, together=together, families=known)
 
 
-class SegmentTrainable(tune.Trainable):
-    """Trains one segment a step, inside a limit of seconds that holds whatever the training does."""
+class PieceTrainable(tune.Trainable):
+    """Trains one piece a step, inside a limit of seconds that holds whatever the training does."""
 
-    def setup(self, config: dict[str, Any], trainer: Trainer, families: tuple[str, ...] = ()) -> None:
+    def setup(
+        self,
+        config: dict[str, Any],
+        trainer: Trainer,
+        together: TrainerTogether | None = None,
+        families: tuple[str, ...] = (),
+    ) -> None:
         self._trainer = trainer
-        self._segment = Segment(**config["segment"])
+        self._together = together
+        self._piece = _piece_from(config)
         _use_one_thread()
         warm_up(families)
 
     def step(self) -> dict[str, Any]:
         # A watchdog in C that asks neither the GIL nor the training: once what was paid for is used up the process is
         # gone, so that it never costs more than was reserved for it.
-        paid_seconds = max(0.01, self._segment.deadline - time.time())
+        paid_seconds = max(0.01, self._piece[0].deadline - time.time())
         faulthandler.dump_traceback_later(paid_seconds, exit=True, file=_devnull())
         try:
-            report = self._trainer(self._segment)
+            reports = self._train()
         except Exception as error:
-            log.exception("training failed trial_id=%s", self._segment.trial_id)
+            log.exception("training failed trial_id=%s", " ".join(segment.trial_id for segment in self._piece))
             return {"loss": math.inf, "error": f"{type(error).__name__}: {error}"}
         finally:
             faulthandler.cancel_dump_traceback_later()
-        return {"loss": report.loss, "report": json.dumps(report.to_json())}
+        return {"loss": reports[0].loss, "reports": json.dumps([report.to_json() for report in reports])}
+
+    def _train(self) -> Sequence[TrialReport]:
+        if len(self._piece) == 1 or self._together is None:
+            return [self._trainer(segment) for segment in self._piece]
+        return self._together(self._piece)
 
     def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._segment = Segment(**new_config["segment"])
+        self._piece = _piece_from(new_config)
         return True
 
     def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - Tune's signature
-        return {"segment": self._segment.trial_id}
+        return {"segment": self._piece[0].trial_id}
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
         """Nothing to do: the segment names its checkpoint."""
 
 
+def _config_of(piece: Sequence[Segment]) -> dict[str, Any]:
+    return {"piece": [asdict(segment) for segment in piece]}
+
+
+def _piece_from(config: Mapping[str, Any]) -> tuple[Segment, ...]:
+    return tuple(Segment(**fields) for fields in config["piece"])
+
+
 class _Dispatcher:
-    """Hands segments to Tune's two interfaces: new Tune trials to the searcher, paused ones to the scheduler."""
+    """Hands pieces to Tune's two interfaces: new Tune trials to the searcher, paused ones to the scheduler.
+
+    The first trial of a piece leads it: the piece runs in that trial's Tune trial.
+    """
 
     def __init__(self, study: Study, progress: Progress) -> None:
         self._study = study
         self._progress = progress
-        self._waiting: Segment | None = None
+        self._waiting: tuple[Segment, ...] = ()
         self._tune_trials: dict[str, Trial] = {}
         """By the study's trial id; only those that Tune can resume."""
         self._names: dict[str, str] = {}
@@ -139,27 +167,27 @@ class _Dispatcher:
 
     @property
     def is_done(self) -> bool:
-        return self._study.is_overdue or (self._peek() is None and self._study.num_running == 0)
+        return self._study.is_overdue or (not self._peek() and self._study.num_running == 0)
 
-    def new_trial(self, tune_id: str) -> Segment | None:
-        """The waiting segment, if it needs a new Tune trial."""
-        segment = self._peek()
-        if segment is None or segment.trial_id in self._tune_trials:
-            return None
-        self._waiting = None
-        self._names[tune_id] = segment.trial_id
-        return segment
+    def new_trial(self, tune_id: str) -> tuple[Segment, ...]:
+        """The waiting piece, if it needs a new Tune trial."""
+        piece = self._peek()
+        if not piece or piece[0].trial_id in self._tune_trials:
+            return ()
+        self._waiting = ()
+        self._names[tune_id] = piece[0].trial_id
+        return piece
 
     def resumed_trial(self) -> Trial | None:
-        """The paused Tune trial of the waiting segment, made ready for it."""
-        segment = self._peek()
-        if segment is None or segment.trial_id not in self._tune_trials:
+        """The paused Tune trial of the waiting piece, made ready for it."""
+        piece = self._peek()
+        if not piece or piece[0].trial_id not in self._tune_trials:
             return None
-        trial = self._tune_trials[segment.trial_id]
+        trial = self._tune_trials[piece[0].trial_id]
         if trial.status != Trial.PAUSED:
             return None
-        self._waiting = None
-        trial.set_config({"segment": asdict(segment)})
+        self._waiting = ()
+        trial.set_config(_config_of(piece))
         self.starting[trial.trial_id] = trial
         return trial
 
@@ -172,12 +200,17 @@ class _Dispatcher:
         self.starting.pop(trial.trial_id, None)
         if "error" in result:
             return self._fail(self._names[trial.trial_id], result["error"])
-        decision = self._study.report(TrialReport.from_json(json.loads(result["report"])))
-        log.info("%s trial_id=%s: %s", decision.action, self._names[trial.trial_id], decision.reason)
+        leader = self._names[trial.trial_id]
+        actions = {}
+        for fields in json.loads(result["reports"]):
+            report = TrialReport.from_json(fields)
+            decision = self._study.report(report)
+            log.info("%s trial_id=%s: %s", decision.action, report.trial_id, decision.reason)
+            actions[report.trial_id] = decision.action
         self._progress(self._study)
-        if decision.action is Action.PAUSE:
+        if actions[leader] is Action.PAUSE:
             return str(TrialScheduler.PAUSE)
-        self._tune_trials.pop(self._names[trial.trial_id], None)
+        self._tune_trials.pop(leader, None)
         return str(TrialScheduler.STOP)
 
     def _fail(self, trial_id: str, error: str) -> str:
@@ -196,15 +229,15 @@ class _Dispatcher:
         self._study.lose(trial_id, "its worker ended")
         self._progress(self._study)
 
-    def _peek(self) -> Segment | None:
-        """The next segment, asked for once and kept until it is handed out."""
-        if self._waiting is None and self._study.num_running < self._study.plan.budget.num_slots:
-            self._waiting = self._study.next_segment()
+    def _peek(self) -> tuple[Segment, ...]:
+        """The next piece, asked for once and kept until it is handed out."""
+        if not self._waiting and self._study.num_running < self._study.plan.budget.num_slots:
+            self._waiting = self._study.next_piece()
         return self._waiting
 
 
 class _SegmentSearcher(Searcher):
-    """Gives Tune the segments that begin a trial (in this driver)."""
+    """Gives Tune the pieces whose first trial begins (in this driver)."""
 
     def __init__(self, dispatcher: _Dispatcher) -> None:
         super().__init__(metric="loss", mode="min")
@@ -213,8 +246,8 @@ class _SegmentSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         if self._dispatcher.is_done:
             return Searcher.FINISHED
-        segment = self._dispatcher.new_trial(trial_id)
-        return None if segment is None else {"segment": asdict(segment)}
+        piece = self._dispatcher.new_trial(trial_id)
+        return _config_of(piece) if piece else None
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing to do: the scheduler has told the study."""

@@ -7,7 +7,7 @@ that the simulator and Ray Tune cannot differ in them.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -22,8 +22,17 @@ from mlcluster.search import (
     TrialState,
 )
 from mlcluster.train import CheckpointFolder, CurvePoint, Segment, TrialReport, as_loss
-from mlcluster.tune.events import begin_event, decision_event, report_event, report_of, start_event, suggestion_of
+from mlcluster.tune.events import (
+    begin_event,
+    decision_event,
+    piece_of,
+    report_event,
+    report_of,
+    start_event,
+    suggestion_of,
+)
 from mlcluster.tune.journal import Event, Journal
+from mlcluster.tune.piece import Piece, done_seconds, is_worth_joining, nominal_seconds, work_shares
 from mlcluster.tune.plan import SEARCH_SHARE, StudyPlan
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
 
@@ -34,8 +43,6 @@ HANDOVER_SECONDS = 2.5
 """The same at least, when little is left: handing it to a worker that is up."""
 RELEASE_SECONDS = 3.0
 """Paid for behind the last segment: ending the workers."""
-SEGMENT_OVERHEAD_SECONDS = 0.1
-"""Nominal price of a segment beside its training: reading and writing checkpoints."""
 MAX_LOSSES = 2
 """A trial whose worker was lost that often is given up."""
 PATIENCE_SECONDS, PATIENCE_SHARE = 20.0, 0.2
@@ -66,16 +73,24 @@ class _TrialBook:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Running:
     segment: Segment
-    nominal_seconds: float
-    started_at: float
+    piece: Piece
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Allowance:
-    """How long a segment may take once it has begun, and until when its worker is paid for in any case."""
+    """How long a piece may take once it has begun, and until when its worker is paid for in any case."""
 
     limit_seconds: float
     deadline: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Offer:
+    """A piece that could start now: it is paid for, but nobody was told."""
+
+    suggestions: tuple[Suggestion, ...]
+    duration: Duration
+    allowance: _Allowance
 
 
 class Study:
@@ -120,7 +135,8 @@ class Study:
 
     @property
     def num_running(self) -> int:
-        return len(self._running)
+        """Pieces of work that are out, each with a worker."""
+        return len({running.piece for running in self._running.values()})
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
@@ -151,55 +167,74 @@ class Study:
         is_hopeless = len(self._errors) >= MAX_FIRST_FAILURES and not self._improvements
         return self._errors[-1] if is_hopeless else None
 
-    def next_segment(self) -> Segment | None:
-        """What a free worker should train now, with its worst case paid for; None where there is nothing."""
+    def next_piece(self) -> tuple[Segment, ...]:
+        """What a free worker should train now as one, with its worst case paid for; empty where there is nothing.
+
+        Several segments only where `StudyBudget.max_together` allows it and the estimates say that it is cheaper.
+        """
         if self.failure is not None:
-            return None
+            return ()
         now = self._clock()
         suggestion = self._policy.suggest(new_trials=self._may_start_trials(now))
-        if suggestion is None:
-            return None
-        nominal_seconds = self._nominal_seconds(suggestion)
-        duration = self._cost_model.predict(suggestion.candidate.family, nominal_seconds)
-        allowance = self._allow(duration, now)
-        if allowance is None:
-            return None
-        segment = self._segment(suggestion, allowance)
-        self._accept(suggestion, duration.expected_seconds)
-        self._running[segment.trial_id] = _Running(segment=segment, nominal_seconds=nominal_seconds, started_at=now)
-        self._journal.append(start_event(suggestion, at=now, limit_seconds=allowance.limit_seconds, duration=duration))
-        return segment
+        offer = None if suggestion is None else self._offer((suggestion,), now)
+        if offer is None:
+            return ()
+        self._policy.accept(offer.suggestions[0])
+        while (larger := self._with_one_more(offer, now)) is not None:
+            offer = larger
+            self._policy.accept(offer.suggestions[-1])
+        return self._start(offer, now)
+
+    def next_segment(self) -> Segment | None:
+        """The same for a study that trains each trial alone; None where there is nothing."""
+        assert self.plan.budget.max_together == 1, "this study may train several trials as one: ask for its next piece"
+        return next(iter(self.next_piece()), None)
 
     def report(self, report: TrialReport) -> Decision:
-        """Takes what a segment came to, and says what becomes of its trial."""
+        """Takes what a segment came to, and says what becomes of its trial.
+
+        The dollars of a piece are split by the seconds of its members, so they are booked with the last of these.
+        """
         now = self._clock()
         usd, seconds = self.usd_so_far, self._seconds_before + now - self._started_at
         self._journal.append(report_event(report, at=now, usd_so_far=usd, elapsed_seconds=seconds))
-        running = self._running[report.trial_id]
+        piece = self._running[report.trial_id].piece
         decision = self._apply_report(report, usd, seconds)
-        self._book(report.trial_id, decision, since=running.started_at, now=now)
+        piece.decisions[report.trial_id] = decision
+        if piece.is_done:
+            self._book(piece, piece.seconds_shares(), now)
         return decision
 
     def lose(self, trial_id: str, reason: str) -> None:
-        """The worker of a running trial is gone; the trial goes back to its last checkpoint, or is given up."""
+        """The worker of a running trial is gone; the trial goes back to its last checkpoint, or is given up.
+
+        So do all that were trained with it. Those that go on do so alone.
+        """
         now = self._clock()
-        self._journal.append(Event(kind="lost", at=now, data={"trial_id": trial_id, "reason": reason}))
-        running = self._running[trial_id]
-        decision = self._apply_loss(trial_id)
-        self._book(trial_id, decision, since=running.started_at, now=now)
+        piece = self._running[trial_id].piece
+        for member in [name for name, running in self._running.items() if running.piece is piece]:
+            self._journal.append(Event(kind="lost", at=now, data={"trial_id": member, "reason": reason}))
+            piece.decisions[member] = self._apply_loss(member)
+        self._book(piece, work_shares(self.plan, piece.suggestions), now)
 
     def fail(self, trial_id: str, error: str) -> None:
-        """The training of a trial has raised; it is given up, for it would raise again."""
+        """The training of a trial has raised; it is given up, for it would raise again.
+
+        Of several that were trained as one nobody knows which it was: all of them are lost, and then go on alone.
+        """
+        piece = self._running[trial_id].piece
+        if len(piece.suggestions) > 1:
+            self.lose(trial_id, error)
+            return
         now = self._clock()
         self._journal.append(Event(kind="failed", at=now, data={"trial_id": trial_id, "error": error}))
-        running = self._running[trial_id]
-        decision = self._apply_failure(trial_id, error)
-        self._book(trial_id, decision, since=running.started_at, now=now)
+        piece.decisions[trial_id] = self._apply_failure(trial_id, error)
+        self._book(piece, {trial_id: 1.0}, now)
 
     def end_overdue(self) -> None:
         """Counts as lost what still runs once its workers were ended from outside."""
-        for trial_id in list(self._running):
-            self.lose(trial_id, "its worker was ended at the last moment that was paid for")
+        while self._running:
+            self.lose(next(iter(self._running)), "its worker was ended at the last moment that was paid for")
 
     def finish(self) -> StudyResult:
         """Releases the workers, settles the bill and gives what was found. Nothing may be running."""
@@ -225,9 +260,54 @@ class Study:
             failure=self.failure,
         )
 
-    def _accept(self, suggestion: Suggestion, expected_seconds: float) -> None:
-        self._policy.accept(suggestion)
+    def _offer(self, suggestions: tuple[Suggestion, ...], now: float) -> _Offer | None:
+        """A piece of these, with its worst case paid for; None where that does not fit."""
+        family = suggestions[0].candidate.family
+        duration = self._cost_model.predict(family, nominal_seconds(self.plan, suggestions))
+        allowance = self._allow(duration, now)
+        if allowance is None:
+            return None
+        return _Offer(suggestions=suggestions, duration=duration, allowance=allowance)
+
+    def _with_one_more(self, offer: _Offer, now: float) -> _Offer | None:
+        """The offer with the policy's next suggestion in it; None where that is better left to another worker."""
+        may_start_trials, budget = self._may_start_trials(now), self.plan.budget
+        # Workers cost the same idle or busy: where no new trial would keep the others busy, each takes what there is.
+        others_would_idle = not may_start_trials and self.num_running + 1 < budget.num_slots
+        if len(offer.suggestions) >= budget.max_together or others_would_idle:
+            return None
+        suggestion = self._policy.suggest(new_trials=may_start_trials)
+        if suggestion is None or not is_worth_joining(self.plan, suggestion, offer.suggestions):
+            return None
+        # Whoever has lost a worker goes on alone: it may be the cause, and must not take others with it.
+        members = (*offer.suggestions, suggestion)
+        if any(book.num_losses for member in members if (book := self._books.get(member.trial_id)) is not None):
+            return None
+        return self._offer(members, now)
+
+    def _start(self, offer: _Offer, now: float) -> tuple[Segment, ...]:
+        piece = Piece(started_at=now)
+        shares = work_shares(self.plan, offer.suggestions)
+        for suggestion in offer.suggestions:
+            duration = offer.duration.share(shares[suggestion.trial_id])
+            self._enter(piece, suggestion, offer.allowance, duration.expected_seconds)
+            self._journal.append(
+                start_event(
+                    suggestion,
+                    piece=offer.suggestions[0].trial_id,
+                    at=now,
+                    limit_seconds=offer.allowance.limit_seconds,
+                    duration=duration,
+                )
+            )
+        return tuple(self._running[suggestion.trial_id].segment for suggestion in piece.suggestions)
+
+    def _enter(self, piece: Piece, suggestion: Suggestion, allowance: _Allowance, expected_seconds: float) -> None:
+        """A suggestion that was accepted runs from now on, in a piece."""
+        piece.suggestions.append(suggestion)
         self._books.setdefault(suggestion.trial_id, _TrialBook()).expected_seconds += expected_seconds
+        segment = self._segment(suggestion, allowance)
+        self._running[suggestion.trial_id] = _Running(segment=segment, piece=piece)
 
     def _has_done_its_least(self) -> bool:
         """Whether each family was tried, and some trial trained to the top rung, before the budget ended it."""
@@ -254,15 +334,6 @@ class Study:
             return None
         return _Allowance(limit_seconds=limit_seconds, deadline=deadline)
 
-    def _nominal_seconds(self, suggestion: Suggestion) -> float:
-        candidate = suggestion.candidate
-        cost = self.plan.fidelities[candidate.family].nominal_seconds
-        whole = cost(candidate.configuration, suggestion.stop_units)
-        if candidate.family == "tree":  # grown anew each time
-            return SEGMENT_OVERHEAD_SECONDS + whole
-        done = cost(candidate.configuration, suggestion.start_units) if suggestion.start_units else 0.0
-        return SEGMENT_OVERHEAD_SECONDS + whole - done
-
     def _segment(self, suggestion: Suggestion, allowance: _Allowance) -> Segment:
         return Segment(
             trial_id=suggestion.trial_id,
@@ -279,16 +350,20 @@ class Study:
         # scikit-learn takes seeds of 32 bits.
         return (self.plan.seed * 100_003 + int(trial_id[1:])) % 2**32
 
-    def _book(self, trial_id: str, decision: Decision, *, since: float, now: float) -> None:
-        """A segment's part of the bill; with what became of its trial, it is written down for who asks why."""
+    def _book(self, piece: Piece, shares: Mapping[str, float], now: float) -> None:
+        """Splits the bill of a worker since it took up a piece; with what became of each trial, it is written down."""
         slot_share = 1 / self.plan.budget.num_slots
-        usd = self._lease.share(trial_id, seconds=now - since, slot_share=slot_share, now=now)
-        rung = self._policy.trial(trial_id).rung
-        self._journal.append(decision_event(trial_id, decision, at=now, rung=rung, usd=usd))
+        for trial_id, share in shares.items():
+            seconds = share * (now - piece.started_at)
+            usd = self._lease.share(trial_id, seconds=seconds, slot_share=slot_share, now=now)
+            rung = self._policy.trial(trial_id).rung
+            self._journal.append(decision_event(trial_id, piece.decisions[trial_id], at=now, rung=rung, usd=usd))
 
     def _apply_report(self, report: TrialReport, usd: float, seconds: float) -> Decision:
-        running = self._running.pop(report.trial_id)
-        self._observe_cost(running, report)
+        piece = self._running.pop(report.trial_id).piece
+        piece.reports[report.trial_id] = report
+        if piece.is_done:
+            self._observe_cost(piece)
         decision = self._policy.report(report.trial_id, units=report.units, loss=report.loss)
         book = self._books.setdefault(report.trial_id, _TrialBook())
         book.curve += [replace(point, seconds=point.seconds + book.seconds) for point in report.curve]
@@ -307,16 +382,13 @@ class Study:
         for name in before - book.checkpoints:
             self._checkpoints.delete(name)
 
-    def _observe_cost(self, running: _Running, report: TrialReport) -> None:
-        segment = running.segment
-        asked, trained = segment.stop_units - segment.start_units, report.units - segment.start_units
-        if asked > 0:
-            training_seconds = running.nominal_seconds - SEGMENT_OVERHEAD_SECONDS
-            self._cost_model.observe(
-                segment.family,
-                nominal_seconds=SEGMENT_OVERHEAD_SECONDS + training_seconds * trained / asked,
-                actual_seconds=report.seconds,
-            )
+    def _observe_cost(self, piece: Piece) -> None:
+        """Once a piece: its members share one worker, so that their seconds say the same."""
+        self._cost_model.observe(
+            piece.suggestions[0].candidate.family,
+            nominal_seconds=done_seconds(self.plan, piece),
+            actual_seconds=sum(report.seconds for report in piece.reports.values()),
+        )
 
     def _apply_loss(self, trial_id: str) -> Decision:
         running = self._running.pop(trial_id)
@@ -379,13 +451,12 @@ class Study:
                     continue
 
     def _replay_start(self, event: Event) -> None:
-        suggestion = suggestion_of(event)
-        self._accept(suggestion, float(event.data["expected_seconds"]))
-        self._running[suggestion.trial_id] = _Running(
-            segment=self._segment(suggestion, _Allowance(limit_seconds=event.data["limit_seconds"], deadline=event.at)),
-            nominal_seconds=self._nominal_seconds(suggestion),
-            started_at=event.at,
-        )
+        suggestion, leader = suggestion_of(event), piece_of(event)
+        is_leader = leader == suggestion.trial_id
+        piece = Piece(started_at=event.at) if is_leader else self._running[leader].piece
+        self._policy.accept(suggestion)
+        allowance = _Allowance(limit_seconds=event.data["limit_seconds"], deadline=event.at)
+        self._enter(piece, suggestion, allowance, float(event.data["expected_seconds"]))
 
     def _put_back_interrupted(self, now: float) -> None:
         """Trials that ran when the last driver ended stand at their last checkpoints; it was no fault of theirs.

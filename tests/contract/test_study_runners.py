@@ -42,10 +42,16 @@ def run_simulated(plan: StudyPlan, trainer: SyntheticTrainer, folder: Path) -> S
         except WorkerDies:
             return None
 
+    def together(segments: tuple[Segment, ...]) -> tuple[TrialReport, ...] | None:
+        try:
+            return trainer.together(segments)
+        except WorkerDies:
+            return None
+
     clock = VirtualClock(1_000.0)
     study, ledger = open_study(plan, folder, cap_usd=CAP_USD, clock=clock)
     try:
-        return simulate_study(study, training, clock)
+        return simulate_study(study, training, clock, together=together)
     finally:
         ledger.close()
 
@@ -55,7 +61,8 @@ def run_on_ray(plan: StudyPlan, trainer: SyntheticTrainer, folder: Path) -> Stud
 
     study, ledger = open_study(plan, folder, cap_usd=CAP_USD, clock=time.time)
     try:
-        return run_study_on_ray(study, InWorker(trainer), folder=folder / "ray", progress=lambda _: None)
+        worker = InWorker(trainer)
+        return run_study_on_ray(study, worker, folder=folder / "ray", progress=lambda _: None, together=worker.together)
     finally:
         ledger.close()
 
@@ -74,6 +81,11 @@ class Finished:
             (event["trial_id"], event["rung"], event["start_units"], event["stop_units"])
             for event in journal_of(self.folder, "start")
         ]
+
+    @property
+    def pieces(self) -> list[list[Any]]:
+        """The pieces of several segments that trainers have finished, in order."""
+        return noted(self.folder / "together.jsonl")
 
     @property
     def units_done(self) -> int:
@@ -101,6 +113,22 @@ def with_lost_workers(run_study: Runner, tmp_path_factory: pytest.TempPathFactor
     folder = tmp_path_factory.mktemp("lost")
     deaths = (("t0001", 0, 99), *((f"t000{index}", 1, 1) for index in (0, 2, 3)))
     return Finished(run_study(synthetic_plan(max_trials=4), SyntheticTrainer(folder, deaths=deaths), folder), folder)
+
+
+@pytest.fixture(scope="module")
+def in_pieces(run_study: Runner, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """27 trials, up to four of them trained as one, on two workers."""
+    folder = tmp_path_factory.mktemp("pieces")
+    plan = synthetic_plan(num_slots=2, max_trials=27, max_together=4)
+    return Finished(run_study(plan, SyntheticTrainer(folder), folder), folder)
+
+
+@pytest.fixture(scope="module")
+def with_a_lost_piece(run_study: Runner, tmp_path_factory: pytest.TempPathFactory) -> Finished:
+    """Four trials begin as one piece on one worker, which is lost once for the third."""
+    folder = tmp_path_factory.mktemp("lost-piece")
+    trainer = SyntheticTrainer(folder, deaths=(("t0002", 0, 1),))
+    return Finished(run_study(synthetic_plan(max_trials=4, max_together=4), trainer, folder), folder)
 
 
 def test_no_trial_starts_once_there_are_as_many_as_were_asked_for(of_27_trials: Finished) -> None:
@@ -145,12 +173,50 @@ def test_a_trial_whose_worker_is_lost_too_often_is_given_up_and_the_others_go_on
     assert {trial.trial_id for trial in with_lost_workers.result.ranked()} == {"t0000", "t0002", "t0003"}
 
 
+def test_trials_that_were_trained_as_one_have_each_its_own_lines_units_curve_and_dollars(in_pieces: Finished) -> None:
+    """No more work is done than one at a time: the pruning claim holds with pieces as well."""
+    assert max(len(piece) for piece in in_pieces.pieces) == 4
+    trials = in_pieces.result.trials.values()
+    assert len(trials) == 27
+    for trial in trials:
+        assert trial.units == RUNGS[trial.rung]
+        assert [point.units for point in trial.curve] == list(range(1, trial.units + 1))
+        assert trial.value == trial.curve[-1].value
+        assert trial.usd > 0
+    assert in_pieces.units_done == sum(RUNGS[trial.rung] for trial in trials)
+    assert in_pieces.units_done < 27 * MAX_UNITS / 4
+    started, reported = (
+        sorted(event["trial_id"] for event in journal_of(in_pieces.folder, kind)) for kind in ("start", "report")
+    )
+    assert started == reported
+
+
+def test_the_dollars_of_pieces_are_those_of_their_workers_and_no_more(in_pieces: Finished) -> None:
+    result = in_pieces.result
+    assert 0 < sum(trial.usd for trial in result.trials.values()) <= result.usd * (1 + 1e-9)
+    assert result.usd <= CAP_USD
+
+
+def test_a_lost_worker_loses_all_that_it_trained_and_each_goes_on_alone(with_a_lost_piece: Finished) -> None:
+    names = {f"t{index:04d}" for index in range(4)}
+    lost = list(journal_of(with_a_lost_piece.folder, "lost"))
+    assert [event["trial_id"] for event in lost] == sorted(names)
+    assert not with_a_lost_piece.pieces
+    assert {trial.trial_id for trial in with_a_lost_piece.result.ranked()} == names
+    pieces = [event["piece"] for event in journal_of(with_a_lost_piece.folder, "start")]
+    assert pieces[:4] == ["t0000"] * 4
+    assert sorted(pieces[4:8]) == sorted(names)
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(120)
 @pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.usefixtures("ray_session")
-def test_with_one_worker_the_simulator_and_ray_take_the_same_decisions_in_the_same_order(tmp_path: Path) -> None:
-    plan = synthetic_plan(families=("toy", "other"), max_trials=15, seed=4)
+@pytest.mark.parametrize("max_together", [1, 4])
+def test_with_one_worker_the_simulator_and_ray_take_the_same_decisions_in_the_same_order(
+    max_together: int, tmp_path: Path
+) -> None:
+    plan = synthetic_plan(families=("toy", "other"), max_trials=15, seed=4, max_together=max_together)
     runs = []
     for name, run in (("simulator", run_simulated), ("ray", run_on_ray)):
         folder = tmp_path / name
@@ -158,6 +224,8 @@ def test_with_one_worker_the_simulator_and_ray_take_the_same_decisions_in_the_sa
         runs.append(Finished(run(plan, SyntheticTrainer(folder), folder), folder))
     simulated, real = runs
     assert real.starts == simulated.starts
+    assert real.pieces == simulated.pieces
+    assert bool(real.pieces) == (max_together > 1)
     assert {name: (t.rung, t.state, t.value, t.configuration) for name, t in real.result.trials.items()} == {
         name: (t.rung, t.state, t.value, t.configuration) for name, t in simulated.result.trials.items()
     }

@@ -56,7 +56,7 @@ def test_segments_in_a_row_end_where_one_long_segment_ends(family: str, tmp_path
     after = segment_of(family, start=4, stop=5)
     scores = [load_learner(after, data, CheckpointFolder(folder)).scores(features).tobytes() for folder in both]
     assert scores[0] == scores[1]
-    if family != "tree":  # grown anew each time, so it reports once a segment
+    if not FAMILIES[family].grows_anew:
         points = [[(point.units, point.value) for point in report.curve] for report in (whole, first, second)]
         assert points[0] == points[1] + points[2]
         assert [units for units, _ in points[0]] == [1, 2, 3, 4]

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from typing import Any
 from mlcluster.cost import Ledger
 from mlcluster.search import BestFamiliesSource, Fidelity, HyperbandSettings, RandomWithinFamily
 from mlcluster.spec import Configuration, FloatDomain
-from mlcluster.train import CurvePoint, Segment, TrialReport
+from mlcluster.train import CurvePoint, Segment, Span, TrialReport
 from mlcluster.tune import Study, StudyBudget, StudyPlan, StudyResult, VirtualClock, read_journal, simulate_study
 from mlcluster.tune.journal import Event
 
@@ -34,11 +34,19 @@ def synthetic_plan(
     max_trials: int | None = None,
     seed: int = 0,
     unit_seconds: float = 1.0,
+    max_together: int = 1,
 ) -> StudyPlan:
-    """A study in which a unit of each trial is nominally `unit_seconds` long."""
+    """A study in which a unit of each trial is nominally `unit_seconds` long.
+
+    Trials of the family `toy` can be trained as one: each but the longest adds a tenth of what it would cost alone.
+    """
 
     def nominal_seconds(configuration: Configuration, units: int) -> float:
         return units * unit_seconds
+
+    def nominal_seconds_together(spans: Sequence[Span]) -> float:
+        alone = sorted((span.stop_units - span.start_units) * unit_seconds for span in spans)
+        return alone[-1] + 0.1 * sum(alone[:-1])
 
     fidelity = Fidelity(max_units=MAX_UNITS, nominal_seconds=nominal_seconds)
     return StudyPlan(
@@ -48,7 +56,15 @@ def synthetic_plan(
         spaces=dict.fromkeys(families, SPACE),
         fidelities=dict.fromkeys(families, fidelity),
         settings=HyperbandSettings(rungs_seconds=tuple(units * unit_seconds for units in RUNGS)),
-        budget=StudyBudget(seconds=seconds, num_slots=num_slots, usd_per_second=usd_per_second, max_trials=max_trials),
+        budget=StudyBudget(
+            seconds=seconds,
+            num_slots=num_slots,
+            usd_per_second=usd_per_second,
+            max_trials=max_trials,
+            max_together=max_together,
+        ),
+        grown_anew=frozenset({"tree"} & set(families)),
+        together={name: nominal_seconds_together for name in families if name == "toy"},
     )
 
 
@@ -128,6 +144,13 @@ class SyntheticTrainer:
         seconds = time.monotonic() - started if self.seconds_per_unit else 0.01
         return report_of(segment, seconds=seconds)
 
+    def together(self, segments: Sequence[Segment]) -> tuple[TrialReport, ...]:
+        """The same for several as one, which it notes as well; it dies where any of them would."""
+        for segment in segments:
+            self._perhaps_die(segment)
+        note(self.folder / "together.jsonl", [segment_key(segment) for segment in segments])
+        return tuple(self(segment) for segment in segments)
+
     def _perhaps_die(self, segment: Segment) -> None:
         times = sum(
             times for name, units, times in self.deaths if (name, units) == (segment.trial_id, segment.start_units)
@@ -146,6 +169,12 @@ class InWorker:
     def __call__(self, segment: Segment) -> TrialReport:
         try:
             return self.trainer(segment)
+        except WorkerDies:
+            os._exit(1)
+
+    def together(self, segments: Sequence[Segment]) -> tuple[TrialReport, ...]:
+        try:
+            return self.trainer.together(segments)
         except WorkerDies:
             os._exit(1)
 

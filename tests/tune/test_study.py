@@ -124,6 +124,18 @@ class RandomTraining:
             return None  # the watchdog ends it
         return self._report(segment, segment.start_units + fitting, fitting * unit_seconds)
 
+    def together(self, segments: tuple[Segment, ...]) -> tuple[TrialReport, ...] | None:
+        """As fast as the longest of them alone; a cut leaves all with as many units."""
+        longest = max(segments, key=lambda segment: segment.stop_units - segment.start_units)
+        report = self(longest)
+        if report is None:
+            return None
+        self.reported.pop()
+        units, seconds = report.units - longest.start_units, report.seconds / len(segments)
+        return tuple(
+            self._report(segment, min(segment.stop_units, segment.start_units + units), seconds) for segment in segments
+        )
+
     def _report(self, segment: Segment, units: int, seconds: float) -> TrialReport:
         self.reported.append((segment.trial_id, segment.start_units, units))
         return report_of(segment, seconds=seconds, units=units)
@@ -139,6 +151,7 @@ class Schedule:
     cap_usd: float
     slowdown_sigma: float
     loss_share: float
+    max_together: int
     crashes: tuple[tuple[int, float, float], ...]
     """Per driver that dies: at which write, how much of that line is torn off, seconds until the next driver."""
 
@@ -151,6 +164,7 @@ schedules = st.builds(
     cap_usd=st.floats(0.1, 1.5),
     slowdown_sigma=st.sampled_from([0.0, 0.5, 2.0]),
     loss_share=st.sampled_from([0.0, 0.1, 0.5]),
+    max_together=st.sampled_from([1, 4]),
     crashes=st.lists(st.tuples(st.integers(1, 60), st.floats(0.0, 1.0), st.floats(0.0, 30.0)), max_size=3).map(tuple),
 )
 
@@ -166,6 +180,7 @@ def run_through_crashes(
         usd_per_second=0.01,
         max_trials=30,
         seed=schedule.seed % 1000,
+        max_together=schedule.max_together,
     )
     truth = Truth(plan, schedule.cap_usd)
     clock = CheckedClock(truth)
@@ -176,7 +191,7 @@ def run_through_crashes(
         try:
             study, ledger = open_study(plan, folder, cap_usd=schedule.cap_usd, clock=clock)
             clock.ledger, truth.started_at = ledger, clock.now
-            return simulate_study(study, training, clock), training, truth
+            return simulate_study(study, training, clock, together=training.together), training, truth
         except DriverDies:
             truth.end_of_driver(clock.now)
             clock.ledger = None
@@ -236,12 +251,17 @@ def memory_of(study: Study) -> dict[str, object]:
 
 @abandoning
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(seed=st.integers(0, 1000), num_segments=st.integers(0, 40), num_slots=st.integers(1, 3))
+@given(
+    seed=st.integers(0, 1000),
+    num_segments=st.integers(0, 40),
+    num_slots=st.integers(1, 3),
+    max_together=st.integers(1, 5),
+)
 def test_a_new_driver_knows_all_that_the_dead_one_knew_and_runs_nothing_twice(
-    seed: int, num_segments: int, num_slots: int, tmp_path_factory: pytest.TempPathFactory
+    seed: int, num_segments: int, num_slots: int, max_together: int, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("study")
-    plan = synthetic_plan(num_slots=num_slots, max_trials=15, seed=seed)
+    plan = synthetic_plan(num_slots=num_slots, max_trials=15, seed=seed, max_together=max_together)
     clock = VirtualClock(1_000.0)
     executed: list[tuple[str, int]] = []
 
