@@ -13,6 +13,7 @@ from mlcluster.search.candidate import (
     RandomWithinFamily,
     rank_families,
 )
+from mlcluster.search.cost_aware import CostAwareHyperband, CostAwareSettings, SearchProblem
 from mlcluster.search.hyperband import AsyncHyperband, HyperbandSettings
 from mlcluster.search.policy import Action, Decision, Fidelity, SearchPolicy, Suggestion, TrialRecord, TrialState
 from mlcluster.search.rungs import REDUCTION_FACTOR, rung_levels, units_within
@@ -24,6 +25,8 @@ __all__ = [
     "BestFamiliesSource",
     "Candidate",
     "CandidateSource",
+    "CostAwareHyperband",
+    "CostAwareSettings",
     "Decision",
     "FamilySource",
     "Fidelity",
@@ -31,6 +34,7 @@ __all__ = [
     "Observation",
     "RandomWithinFamily",
     "SearchPolicy",
+    "SearchProblem",
     "Suggestion",
     "TrialRecord",
     "TrialState",

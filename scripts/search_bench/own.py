@@ -2,25 +2,75 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import numpy as np
 
-from mlcluster.spec import SearchSpace
-from mlcluster.tune import AskTell
-from search_bench.task import PastStudy, PolicyTask
+from mlcluster.cost import CostModel
+from mlcluster.search import Fidelity, SearchProblem
+from mlcluster.search.cost_aware import CostAwareHyperband, CostAwareSettings
+from mlcluster.spec import Configuration
+from mlcluster.tune import AskTell, Piece, PieceOutcome
+from search_bench.task import PolicyTask
+
+_FAMILY = "benchmark"
 
 
-def own_policy(
-    task_space: SearchSpace, max_epochs: int, seed: int, workers: int, warm_history: Sequence[PastStudy]
-) -> AskTell:
-    """`mlcluster.search.cost_aware` on a task; `warm_history` is empty for a cold run."""
-    from mlcluster.search import cost_aware  # type: ignore[attr-defined]
+class OwnPolicy:
+    """The policy that studies run, on a benchmark: one family, a unit an epoch, nothing known of costs beforehand."""
 
-    raise NotImplementedError(
-        f"{cost_aware.__name__} is not joined to the benchmark yet: "
-        f"{len(task_space)} axes, {max_epochs} epochs, seed {seed}, {workers} workers, {len(warm_history)} studies."
-    )
+    def __init__(self, task: PolicyTask, settings: CostAwareSettings) -> None:
+        self._max_epochs = task.max_epochs
+        self._cost_model = CostModel()
+        self._nominal_unit_seconds = 0.0
+        """Seconds of an epoch of the first trial: the benchmark gives no estimate, so the first report is one."""
+        self._segments: dict[str, Piece] = {}
+        fidelity = Fidelity(max_units=task.max_epochs, nominal_seconds=self._nominal_seconds)
+        problem = SearchProblem(spaces={_FAMILY: task.space}, fidelities={_FAMILY: fidelity}, seed=task.seed)
+        self._space = task.space
+        self._policy = CostAwareHyperband(settings, problem, self._cost_model)
+
+    def ask(self, *, room_seconds: float) -> Piece | None:
+        """What the policy suggests."""
+        suggestion = self._policy.suggest(room_seconds=room_seconds)
+        if suggestion is None:
+            return None
+        self._policy.accept(suggestion)
+        piece = Piece(
+            trial_id=suggestion.trial_id,
+            configuration=suggestion.candidate.configuration,
+            start_units=suggestion.start_units,
+            stop_units=suggestion.stop_units,
+        )
+        self._segments[suggestion.trial_id] = piece
+        return piece
+
+    def tell(self, trial_id: str, outcome: PieceOutcome) -> None:
+        """The last loss is the trial's; the seconds teach the cost model, as a study does."""
+        piece = self._segments.pop(trial_id)
+        seconds, units = float(outcome.elapsed_seconds[-1]), piece.stop_units - piece.start_units
+        self._nominal_unit_seconds = self._nominal_unit_seconds or seconds / units
+        if not piece.start_units:
+            point = np.array([domain.unit(piece.configuration[name]) for name, domain in self._space.items()])  # type: ignore[arg-type]
+            nominal_seconds = units * self._nominal_unit_seconds
+            self._cost_model.observe(_FAMILY, nominal_seconds=nominal_seconds, actual_seconds=seconds, point=point)
+        self._policy.report(trial_id, units=piece.stop_units, loss=float(outcome.losses[-1]), seconds=seconds)
+
+    def _nominal_seconds(self, configuration: Configuration, units: int) -> float:  # noqa: ARG002
+        """Epochs, all alike; the rungs are given in them."""
+        return float(units)
+
+
+def own_settings(max_epochs: int) -> CostAwareSettings:
+    """Rungs at 1, 3, 9 ... epochs and at the last."""
+    return CostAwareSettings(rungs_seconds=_rungs(max_epochs))
+
+
+def _rungs(max_epochs: int) -> tuple[float, ...]:
+    rungs = [1]
+    while rungs[-1] * 3 < max_epochs:
+        rungs.append(rungs[-1] * 3)
+    return (*map(float, rungs), float(max_epochs))
 
 
 def ours(task: PolicyTask) -> AskTell:
     """Cold or warm, as the run is."""
-    return own_policy(task.space, task.max_epochs, task.seed, task.num_workers, task.warm_history)
+    return OwnPolicy(task, own_settings(task.max_epochs))
