@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mlcluster.search.curve_model import CurveModel, Floats, Likeness
+from mlcluster.search.curve_model import CurveModel, Floats, Likeness, fallen_mean
 from mlcluster.search.joint_space import JointSpace
 from mlcluster.search.trial_table import Ints, TrialTable
 from mlcluster.search.warped_losses import LossScale
@@ -63,13 +63,13 @@ class Beliefs:
             self._num_fitted = len(self)
             rng = np.random.default_rng([self._seed, len(self), 1])
             points, fidelities, warped = self._shown(LossScale.of(np.array(self._losses)), rng)
-            self.model.fit(points, fidelities, warped - np.mean(warped))
+            self.model.fit(points, fidelities, warped - _level(warped, fidelities))
 
     def condition(self, rng: np.random.Generator) -> None:
         """Shows the model what was seen, and what runs as if it had come to what is expected of it."""
         self._scale = LossScale.of(np.array(self._losses))
         points, fidelities, warped = self._shown(self._scale, rng)
-        self._level = float(np.mean(warped))
+        self._level = _level(warped, fidelities)
         losses = warped - self._level
         self.model.condition(points, fidelities, losses)
         running = np.nonzero(self._table.targets > 0)[0][-self._settings.max_observations // 2 :]
@@ -117,6 +117,11 @@ class Beliefs:
         kept = _best_and_some(warped, self._settings.max_observations, rng)
         rows = np.array(self._rows)[kept]
         return self._table.points[rows], np.array(self._fidelities)[kept], warped[kept]
+
+
+def _level(warped: Floats, fidelities: Floats) -> float:
+    """Around which the model's prior lies: the mean, less what training is expected to change."""
+    return float(np.mean(warped - fallen_mean(fidelities)))
 
 
 def _best_and_some(losses: Floats, count: int, rng: np.random.Generator) -> Ints:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mlcluster.cost import CostModel
@@ -20,8 +22,8 @@ class OwnPolicy:
     def __init__(self, task: PolicyTask, settings: CostAwareSettings) -> None:
         self._max_epochs = task.max_epochs
         self._cost_model = CostModel()
-        self._nominal_unit_seconds = 0.0
-        """Seconds of an epoch of the first trial: the benchmark gives no estimate, so the first report is one."""
+        self._first_epoch_seconds = 0.0
+        """The policy's second: the benchmark gives no estimate of what an epoch takes, so the first report is one."""
         self._segments: dict[str, Piece] = {}
         fidelity = Fidelity(max_units=task.max_epochs, nominal_seconds=self._nominal_seconds)
         problem = SearchProblem(spaces={_FAMILY: task.space}, fidelities={_FAMILY: fidelity}, seed=task.seed)
@@ -30,7 +32,8 @@ class OwnPolicy:
 
     def ask(self, *, room_seconds: float) -> Piece | None:
         """What the policy suggests."""
-        suggestion = self._policy.suggest(room_seconds=room_seconds)
+        scale = self._first_epoch_seconds
+        suggestion = self._policy.suggest(room_seconds=room_seconds / scale if scale else math.inf)
         if suggestion is None:
             return None
         self._policy.accept(suggestion)
@@ -46,12 +49,12 @@ class OwnPolicy:
     def tell(self, trial_id: str, outcome: PieceOutcome) -> None:
         """The last loss is the trial's; the seconds teach the cost model, as a study does."""
         piece = self._segments.pop(trial_id)
-        seconds, units = float(outcome.elapsed_seconds[-1]), piece.stop_units - piece.start_units
-        self._nominal_unit_seconds = self._nominal_unit_seconds or seconds / units
+        units = piece.stop_units - piece.start_units
+        self._first_epoch_seconds = self._first_epoch_seconds or float(outcome.elapsed_seconds[0])
+        seconds = float(outcome.elapsed_seconds[-1]) / self._first_epoch_seconds
         if not piece.start_units:
             point = np.array([domain.unit(piece.configuration[name]) for name, domain in self._space.items()])  # type: ignore[arg-type]
-            nominal_seconds = units * self._nominal_unit_seconds
-            self._cost_model.observe(_FAMILY, nominal_seconds=nominal_seconds, actual_seconds=seconds, point=point)
+            self._cost_model.observe(_FAMILY, nominal_seconds=units, actual_seconds=seconds, point=point)
         self._policy.report(trial_id, units=piece.stop_units, loss=float(outcome.losses[-1]), seconds=seconds)
 
     def _nominal_seconds(self, configuration: Configuration, units: int) -> float:  # noqa: ARG002
