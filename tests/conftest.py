@@ -22,6 +22,15 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_benchmarks() -> Path:
+    """The folder of public search benchmarks; tests that need it are skipped where it is not there."""
+    folder = SHARED / "benchmarks"
+    if not folder.is_dir():
+        pytest.skip(f"the public search benchmarks are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def ray_session() -> Iterator[None]:
     """One embedded Ray of two CPUs, on loopback, with a folder of its own; for tests that are marked slow."""
     import ray

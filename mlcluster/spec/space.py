@@ -31,6 +31,12 @@ class FloatDomain:
             )
         return _between(self.low, self.high, unit)
 
+    def unit(self, value: float) -> float:
+        """How far `value` is on the way from low to high, in [0, 1]: the inverse of `at`."""
+        if self.log:
+            return _share(math.log(self.low), math.log(self.high), math.log(value))
+        return _share(self.low, self.high, value)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class IntDomain:
@@ -47,6 +53,11 @@ class IntDomain:
         value = math.exp(_between(math.log(low), math.log(high), unit)) if self.log else _between(low, high, unit)
         return min(max(round(value), self.low), self.high)
 
+    def unit(self, value: float) -> float:
+        """Where `value` stands within the stretch that it owns; `at` gives it back."""
+        low, high = self.low - 0.5, self.high + 0.5
+        return _share(math.log(low), math.log(high), math.log(value)) if self.log else _share(low, high, value)
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ChoiceDomain:
@@ -58,6 +69,10 @@ class ChoiceDomain:
     def at(self, unit: float) -> Value:
         """The option at `unit` in [0, 1]."""
         return self.options[min(int(unit * len(self.options)), len(self.options) - 1)]
+
+    def unit(self, value: Value) -> float:
+        """The middle of the stretch that the option owns; `at` gives it back."""
+        return (self.options.index(value) + 0.5) / len(self.options)
 
 
 Domain = FloatDomain | IntDomain | ChoiceDomain
@@ -71,3 +86,8 @@ def default_configuration(space: SearchSpace) -> dict[str, Value]:
 
 def _between(low: float, high: float, unit: float) -> float:
     return low + (high - low) * unit
+
+
+def _share(low: float, high: float, between: float) -> float:
+    # A domain of one value has no way to go.
+    return min(max((between - low) / (high - low), 0.0), 1.0) if high > low else 0.0
