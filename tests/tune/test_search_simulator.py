@@ -179,9 +179,8 @@ def test_decisions_take_turns_and_their_seconds_are_billed() -> None:
     script = Script([piece("a", 1), piece("b", 2)])
     settings = SearchSettings(num_workers=2, budget_c=100)
     result = simulate_search(script, TASK, settings, timer=Ticking(3, 2, 0.5, 0.5, 1, 1))
-    assert [point.billed_c * MEAN_COST_SECONDS / 2 for point in result.trace] == pytest.approx(
-        [4, 5, 6, 7, 8, 11, 13, 15]
-    )
+    seconds = [point.billed_c * MEAN_COST_SECONDS / 2 for point in result.trace]
+    assert seconds == pytest.approx([4, 5, 6, 7, 8, 11, 13, 15])
     assert result.billed_c == pytest.approx(2 * 17 / MEAN_COST_SECONDS)
     assert result.decision_seconds == pytest.approx(8)
     assert result.num_decisions == 4
