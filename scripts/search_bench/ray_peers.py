@@ -17,7 +17,7 @@ from ray.tune.search.optuna import OptunaSearch
 from mlcluster.spec import Configuration
 from mlcluster.tune import Piece, PieceOutcome
 from search_bench.draws import random_configurations
-from search_bench.optuna_peers import distributions
+from search_bench.optuna_peers import distributions, quiet_optuna
 from search_bench.task import PolicyTask
 
 REDUCTION_FACTOR = 4
@@ -96,5 +96,6 @@ def asha_stopping(task: PolicyTask) -> RayAsha:
 
 def ray_default(task: PolicyTask) -> RayAsha:
     """Ray's ASHA on configurations of `OptunaSearch`: the pairing of Ray's own guides."""
+    quiet_optuna()
     searcher = OptunaSearch(space=distributions(task.space), metric="loss", mode="min", seed=task.seed)
     return RayAsha(task, searcher)
