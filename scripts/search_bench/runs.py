@@ -16,7 +16,7 @@ from mlcluster.errors import DataError
 from mlcluster.tune import Benchmark, SearchRun, SearchSettings, free_decisions, load_benchmark, simulate_search
 from search_bench.policies import OURS_WARM, policy_factory
 from search_bench.seeds import run_seed
-from search_bench.task import PolicyTask
+from search_bench.task import PastStudy, PolicyTask
 from search_bench.warm import past_studies
 
 
@@ -107,7 +107,7 @@ def run_once(job: Job, seed: int) -> Run:
     """One search."""
     benchmark = _benchmark(job.folder)
     task = benchmark.task(job.task)
-    history = ()
+    history: tuple[PastStudy, ...] = ()
     if job.policy == OURS_WARM and job.warm_from is not None:
         history = past_studies(job.warm_from, leave_out=job.task, seed=seed, settings=job.settings)
     policy = policy_factory(job.policy)(

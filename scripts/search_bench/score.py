@@ -101,7 +101,7 @@ def _ratio(policy: str, runs: Sequence[Run], *, budget_c: float, seed: int) -> R
     )
 
 
-def _log_ratio(mine: Floats, theirs: Floats) -> npt.NDArray[np.float64]:
+def _log_ratio(mine: Floats, theirs: Floats) -> Floats:
     return np.log(np.median(mine, axis=-1) / np.median(theirs, axis=-1))
 
 
@@ -118,4 +118,5 @@ def _resampled_means(mine: list[Floats], theirs: list[Floats], *, seed: int) -> 
         axis=1,
     )
     drawn = rng.integers(len(mine), size=(NUM_RESAMPLES, len(mine)))
-    return np.take_along_axis(logs, drawn, axis=1).mean(axis=1)
+    means: Floats = np.take_along_axis(logs, drawn, axis=1).mean(axis=1)
+    return means

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 QUICK = "random,asha-promotion,hyperband"
 ALL = f"{QUICK},asha-stopping,ray-default,optuna-hyperband,optuna-default"
-OPTIONAL: dict[str, str] = {}
+OPTIONAL = {"syne_tune": "syne-bohb,syne-cqr", "flaml": "flaml-cfo,flaml-blendsearch", "dehb": "dehb"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
