@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from search_bench.policies import OURS, OURS_WARM, REFERENCE
-from search_bench.report import policies_of
+from search_bench.policies import OURS, OURS_WARM, POLICY_NAMES, REFERENCE
+from search_bench.report import policies_of, short_task
 from search_bench.runs import Results, Run, TaskFacts
 
 Floats = npt.NDArray[np.float64]
 
-NUM_POINTS = 200
+NUM_POINTS = 120
 FIRST_C = 0.1
 PANELS_A_ROW = 5
 STRONG = {OURS: "#d1495b", OURS_WARM: "#8f2d56", REFERENCE: "#6c757d"}
-QUIET = ("#30638e", "#edae49", "#00798c", "#8ab17d", "#9d79bc", "#b08968", "#56cfe1", "#a7c957")
-"""Told apart by people who see no red or green, on white."""
+QUIET = (
+    *("#c9a227", "#30638e", "#00a6a6", "#e07a1f", "#7b5ea7", "#8ab17d"),
+    *("#4cc9f0", "#b08968", "#2b2d42", "#a7c957", "#d88bb4"),
+)
+"""Of different lightness, so that people who see no red or green can tell most apart."""
 
 
 def draw(file: Path, results: Results, *, budget_c: float) -> None:
@@ -41,7 +44,7 @@ def draw(file: Path, results: Results, *, budget_c: float) -> None:
     colours = _colours(policies_of(results.runs))
     for axis, task in zip(axes.flat, tasks, strict=False):
         _panel(axis, results.tasks[task], [run for run in results.runs if run.task == task], colours, budget_c)
-        axis.set_title(_short(task), fontsize=8, loc="left")
+        axis.set_title(short_task(task), fontsize=8, loc="left")
     for axis in axes.flat[len(tasks) :]:
         axis.set_axis_off()
     figure.supxlabel("billed cost, in average full trainings (C)", fontsize=9)
@@ -52,7 +55,8 @@ def draw(file: Path, results: Results, *, budget_c: float) -> None:
 
 
 def _colours(policies: Sequence[str]) -> dict[str, str]:
-    quiet = (policy for policy in policies if policy not in STRONG)
+    # By the place in the list of all, so that a policy keeps its colour from picture to picture.
+    quiet = [policy for policy in POLICY_NAMES if policy not in STRONG]
     chosen = {policy: QUIET[number % len(QUIET)] for number, policy in enumerate(quiet)}
     # Ours is drawn last, on top.
     return {
@@ -106,7 +110,3 @@ def _limits(medians: Floats, bills: Floats, q99: float, sign: float) -> tuple[fl
     margin = 0.08 * abs(best - worst) or 1.0
     low, high = min(best, worst) - margin, max(best, worst) + margin
     return float(low), float(high)
-
-
-def _short(task: str) -> str:
-    return task if len(task) <= 36 else f"{task[:16]}…{task[-19:]}"

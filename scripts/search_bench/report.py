@@ -13,6 +13,12 @@ def policies_of(runs: Sequence[Run]) -> list[str]:
     return list(dict.fromkeys(run.policy for run in runs))
 
 
+def short_task(task: str) -> str:
+    """Its benchmark and the end of its name, which is what tells long names apart."""
+    benchmark, _, name = task.partition("/")
+    return f"{benchmark}/{name if len(name) <= 24 else '…' + name[-24:]}"
+
+
 def score_table(runs: Sequence[Run], *, budget_c: float) -> Iterator[str]:
     """A line a policy."""
     yield (
@@ -28,7 +34,7 @@ def _line(score: Score) -> str:
     against, worst = "-", "-"
     if score.ratio is not None:
         against = f"{score.ratio.mean:.2f} ({score.ratio.low:.2f} to {score.ratio.high:.2f})"
-        worst = f"{score.ratio.worst:.2f} ({score.ratio.worst_task})"
+        worst = f"{score.ratio.worst:.2f} ({short_task(score.ratio.worst_task)})"
     return (
         f"| {score.policy} | {against} | {score.q99_share:.0%} | {score.q999_share:.0%} | {worst} "
         f"| {score.max_billed_c:.2f} | {score.median_decision_ms:.2f} ({score.median_decision_seconds:.1f}) "
@@ -45,7 +51,7 @@ def task_table(runs: Sequence[Run], *, budget_c: float) -> Iterator[str]:
         cells = [
             _cell([run for run in runs if (run.policy, run.task) == (policy, task)], budget_c) for policy in policies
         ]
-        yield f"| {task} | {' | '.join(cells)} |"
+        yield f"| {short_task(task)} | {' | '.join(cells)} |"
 
 
 def _cell(runs: Sequence[Run], budget_c: float) -> str:
