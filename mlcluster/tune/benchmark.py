@@ -77,6 +77,8 @@ class Benchmark:
         self._tasks: dict[str, BenchmarkTask] = {}
         self._surrogate: Any = None
         self.name = document.name
+        self.metric = document.metric
+        self.direction = document.direction
         self.max_epochs = document.max_epochs
         self.space: SearchSpace = {axis.name: axis.domain() for axis in document.space}
 

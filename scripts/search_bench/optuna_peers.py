@@ -20,7 +20,7 @@ class OptunaStudy:
     """A study whose pruner is asked after each epoch, as `Trial.should_prune` in a training loop is."""
 
     def __init__(self, task: PolicyTask, pruner: optuna.pruners.BasePruner) -> None:
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        quiet_optuna()
         self._max_epochs = task.max_epochs
         self._distributions = distributions(task.space)
         # HyperbandPruner hashes the study's name to choose a trial's bracket.
@@ -68,6 +68,11 @@ def optuna_hyperband(task: PolicyTask) -> OptunaStudy:
 def optuna_default(task: PolicyTask) -> OptunaStudy:
     """TPE with MedianPruner: what a study has where nothing is chosen."""
     return OptunaStudy(task, optuna.pruners.MedianPruner())
+
+
+def quiet_optuna() -> None:
+    """No line a trial on the terminal."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:

@@ -16,12 +16,16 @@ from ray.tune.search.optuna import OptunaSearch
 
 from mlcluster.spec import Configuration
 from mlcluster.tune import Piece, PieceOutcome
-from search_bench.draws import random_configurations
-from search_bench.optuna_peers import distributions
+from search_bench.draws import as_configuration, random_configurations
+from search_bench.optuna_peers import distributions, quiet_optuna
 from search_bench.task import PolicyTask
 
 REDUCTION_FACTOR = 4
 """Ray's default, as are a grace period of one epoch and one bracket."""
+
+
+MAX_SUGGESTIONS = 100
+"""Nones of a searcher in a row, with nothing running, that end a search."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,7 @@ class RayAsha:
     """ASHA by stopping, with the calls that Ray's `TuneController` makes; pieces end where the scheduler decides."""
 
     def __init__(self, task: PolicyTask, searcher: Any) -> None:
+        self._space = task.space
         self._searcher = searcher
         self._scheduler = AsyncHyperBandScheduler(
             metric="loss", mode="min", max_t=task.max_epochs, grace_period=1, reduction_factor=REDUCTION_FACTOR
@@ -61,16 +66,26 @@ class RayAsha:
         self._numbers = itertools.count()
         self._going_on: deque[Piece] = deque()
         self._running: dict[str, Piece] = {}
+        self._seconds: dict[str, float] = {}
 
-    def ask(self, *, room_seconds: float) -> Piece:  # noqa: ARG002
+    def ask(self, *, room_seconds: float) -> Piece | None:  # noqa: ARG002
         piece = self._going_on.popleft() if self._going_on else self._new_trial()
-        self._running[piece.trial_id] = piece
+        if piece is not None:
+            self._running[piece.trial_id] = piece
         return piece
 
     def tell(self, trial_id: str, outcome: PieceOutcome) -> None:
         piece = self._running.pop(trial_id)
-        for epoch, loss in enumerate(outcome.losses.tolist(), start=piece.start_units + 1):
-            result = {"training_iteration": epoch, "loss": loss}
+        before = self._seconds.get(trial_id, 0.0)
+        reports = zip(outcome.losses.tolist(), outcome.elapsed_seconds.tolist(), strict=True)
+        for epoch, (loss, seconds) in enumerate(reports, start=piece.start_units + 1):
+            self._seconds[trial_id] = before + seconds
+            result = {
+                "training_iteration": epoch,
+                "loss": loss,
+                "time_total_s": before + seconds,
+                "config": piece.configuration,
+            }
             decision = self._scheduler.on_trial_result(None, _Trial(trial_id), result)
             if decision == TrialScheduler.STOP:
                 self._scheduler.on_trial_complete(None, _Trial(trial_id), result)
@@ -79,10 +94,21 @@ class RayAsha:
             self._searcher.on_trial_result(trial_id, result)
         self._going_on.append(self._piece(trial_id, piece.configuration, piece.stop_units))
 
-    def _new_trial(self) -> Piece:
+    def _new_trial(self) -> Piece | None:
         trial_id = str(next(self._numbers))
+        proposed = self._suggestion(trial_id)
+        if proposed is None:
+            return None
         self._scheduler.on_trial_add(None, _Trial(trial_id))
-        return self._piece(trial_id, self._searcher.suggest(trial_id), 0)
+        return self._piece(trial_id, as_configuration(self._space, proposed), 0)
+
+    def _suggestion(self, trial_id: str) -> Configuration | None:
+        """None tells Ray to come again; while others run, the next outcome is soon enough."""
+        for _ in range(1 if self._running else MAX_SUGGESTIONS):
+            proposed: Configuration | None = self._searcher.suggest(trial_id)
+            if proposed is not None:
+                return proposed
+        return None
 
     def _piece(self, trial_id: str, configuration: Configuration, start: int) -> Piece:
         stop = next(stop for stop in self._stops if stop > start)
@@ -96,5 +122,6 @@ def asha_stopping(task: PolicyTask) -> RayAsha:
 
 def ray_default(task: PolicyTask) -> RayAsha:
     """Ray's ASHA on configurations of `OptunaSearch`: the pairing of Ray's own guides."""
+    quiet_optuna()
     searcher = OptunaSearch(space=distributions(task.space), metric="loss", mode="min", seed=task.seed)
     return RayAsha(task, searcher)
