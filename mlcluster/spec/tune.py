@@ -13,6 +13,8 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 """From the simplest to the most complex: the order in which `prefer_simple_within` prefers."""
 
 Workers = Literal["auto", "cpu", "gpu", "both"]
+Device = Literal["cpu", "gpu"]
+"""What one worker trains on."""
 Metric = Literal["roc_auc", "accuracy", "balanced_accuracy", "f1", "log_loss", "r2", "rmse", "mae"]
 
 
