@@ -7,6 +7,7 @@ journal back as a story, `render_report` makes a page of it. Not here: how to tr
 
 from mlcluster.tune.benchmark import Benchmark, BenchmarkTask, Curve, Thresholds, load_benchmark
 from mlcluster.tune.journal import read_journal
+from mlcluster.tune.placement import Placement, cheapest_worker, first_on
 from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
 from mlcluster.tune.report import Selection, StudyReport, report_on
 from mlcluster.tune.report_accounts import ForecastCheck
@@ -41,6 +42,7 @@ __all__ = [
     "Measured",
     "Piece",
     "PieceOutcome",
+    "Placement",
     "SearchRun",
     "SearchSettings",
     "SearchedTrial",
@@ -58,7 +60,9 @@ __all__ = [
     "TrialSummary",
     "VirtualClock",
     "Winner",
+    "cheapest_worker",
     "check_room_for_one_trial",
+    "first_on",
     "free_decisions",
     "load_benchmark",
     "plan_study",

@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from mlcluster.errors import ClusterError
 
-EventKind = Literal["begin", "start", "report", "lost", "failed", "decision", "interrupted", "end"]
+EventKind = Literal["begin", "line", "unline", "start", "report", "lost", "failed", "decision", "interrupted", "end"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
