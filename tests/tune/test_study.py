@@ -152,6 +152,7 @@ class Schedule:
     slowdown_sigma: float
     loss_share: float
     max_together: int
+    num_gpus: int
     crashes: tuple[tuple[int, float, float], ...]
     """Per driver that dies: at which write, how much of that line is torn off, seconds until the next driver."""
 
@@ -165,6 +166,7 @@ schedules = st.builds(
     slowdown_sigma=st.sampled_from([0.0, 0.5, 2.0]),
     loss_share=st.sampled_from([0.0, 0.1, 0.5]),
     max_together=st.sampled_from([1, 4]),
+    num_gpus=st.sampled_from([0, 1, 2]),
     crashes=st.lists(st.tuples(st.integers(1, 60), st.floats(0.0, 1.0), st.floats(0.0, 30.0)), max_size=3).map(tuple),
 )
 
@@ -181,6 +183,7 @@ def run_through_crashes(
         max_trials=30,
         seed=schedule.seed % 1000,
         max_together=schedule.max_together,
+        num_gpus=schedule.num_gpus,
     )
     truth = Truth(plan, schedule.cap_usd)
     clock = CheckedClock(truth)
@@ -256,12 +259,21 @@ def memory_of(study: Study) -> dict[str, object]:
     num_segments=st.integers(0, 40),
     num_slots=st.integers(1, 3),
     max_together=st.integers(1, 5),
+    num_gpus=st.integers(0, 1),
 )
 def test_a_new_driver_knows_all_that_the_dead_one_knew_and_runs_nothing_twice(
-    seed: int, num_segments: int, num_slots: int, max_together: int, tmp_path_factory: pytest.TempPathFactory
+    seed: int,
+    num_segments: int,
+    num_slots: int,
+    max_together: int,
+    num_gpus: int,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("study")
-    plan = synthetic_plan(num_slots=num_slots, max_trials=15, seed=seed, max_together=max_together)
+    families = ("toy", "tree") if num_gpus else ("toy",)
+    plan = synthetic_plan(
+        families=families, num_slots=num_slots, max_trials=15, seed=seed, max_together=max_together, num_gpus=num_gpus
+    )
     clock = VirtualClock(1_000.0)
     executed: list[tuple[str, int]] = []
 
