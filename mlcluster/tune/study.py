@@ -167,6 +167,15 @@ class Study:
         is_hopeless = len(self._errors) >= MAX_FIRST_FAILURES and not self._improvements
         return self._errors[-1] if is_hopeless else None
 
+    def pay_for_workers(self) -> bool:
+        """Keeps the nodes paid for while no worker is up; False where the money or the minutes for that are gone."""
+        now = self._clock()
+        if self._lease.paid_until <= now + RELEASE_SECONDS:
+            until = min(now + WORKER_START_SECONDS + RELEASE_SECONDS, self._lease.latest_end())
+            # A hair less, for the latest end is a quotient and may be off by a rounding.
+            self._lease.try_extend(now + (until - now) * (1 - 1e-9), now=now)
+        return self._lease.paid_until > now
+
     def next_piece(self) -> tuple[Segment, ...]:
         """What a free worker should train now as one, with its worst case paid for; empty where there is nothing.
 
