@@ -45,7 +45,7 @@ class Measured:
     num_trials: int
     num_segments: int
     seconds: float
-    trial_seconds: float
+    gap_seconds: float | None = None
     """Median seconds between the starts of two trials, which leaves out how the workers came up and went."""
     written_bytes: dict[str, int]
     kept_bytes: int
@@ -56,10 +56,11 @@ class Measured:
 
     def line(self, name: str) -> str:
         written = sum(self.written_bytes.values())
+        gap = "" if self.gap_seconds is None else f"{self.gap_seconds * 1e3:.1f}"
         parts = ", ".join(f"{part} {bytes_ / 1e3:.0f}" for part, bytes_ in self.written_bytes.items())
         return (
             f"| {name} | {self.num_trials} | {self.num_segments} | {self.seconds:.1f} | {self.trial_ms:.1f} "
-            f"| {self.trial_seconds * 1e3:.1f} | {written / 1e3:.0f} ({parts}) | {self.kept_bytes / 1e3:.0f} |"
+            f"| {gap} | {written / 1e3:.0f} ({parts}) | {self.kept_bytes / 1e3:.0f} |"
         )
 
 
@@ -125,7 +126,7 @@ def run_study(num_trials: int, folder: Path) -> Measured:
         num_trials=num_trials,
         num_segments=len(starts),
         seconds=seconds,
-        trial_seconds=_median_gap([event.at for event in starts if event.data["start_units"] == 0]),
+        gap_seconds=_median_gap([event.at for event in starts if event.data["start_units"] == 0]),
         written_bytes={
             "journal": (folder / "study" / "journal.jsonl").stat().st_size,
             "ledger": (folder / "ledger.jsonl").stat().st_size,
@@ -187,7 +188,6 @@ def run_default(num_trials: int, folder: Path) -> Measured:
         num_trials=num_trials,
         num_segments=num_trials,
         seconds=seconds,
-        trial_seconds=_median_gap([result.metrics["timestamp"] for result in results]),
         written_bytes={
             "Tune's snapshots": sum(snapshots),
             "Tune's other files": _bytes_in(folder) - _bytes_of_snapshots(folder),

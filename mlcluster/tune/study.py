@@ -115,6 +115,8 @@ class Study:
         self._running: dict[str, _Running] = {}
         self._improvements: list[Improvement] = []
         self._errors: list[str] = []
+        self._superseded: list[str] = []
+        """Checkpoints to delete once the reports that made them needless are on disk."""
         self._checkpoints = CheckpointFolder(folder / "checkpoints")
         self._journal = Journal(folder / "journal.jsonl")
         self.is_resumed = bool(self._journal.past)
@@ -180,19 +182,11 @@ class Study:
         """What a free worker should train now as one, with its worst case paid for; empty where there is nothing.
 
         Several segments only where `StudyBudget.max_together` allows it and the estimates say that it is cheaper.
+        What was reported before, and what is to be trained now, are on disk when this returns.
         """
-        if self.failure is not None:
-            return ()
-        now = self._clock()
-        suggestion = self._policy.suggest(new_trials=self._may_start_trials(now))
-        offer = None if suggestion is None else self._offer((suggestion,), now)
-        if offer is None:
-            return ()
-        self._policy.accept(offer.suggestions[0])
-        while (larger := self._with_one_more(offer, now)) is not None:
-            offer = larger
-            self._policy.accept(offer.suggestions[-1])
-        return self._start(offer, now)
+        piece = () if self.failure is not None else self._next_piece(self._clock())
+        self._commit()
+        return piece
 
     def next_segment(self) -> Segment | None:
         """The same for a study that trains each trial alone; None where there is nothing."""
@@ -203,6 +197,7 @@ class Study:
         """Takes what a segment came to, and says what becomes of its trial.
 
         The dollars of a piece are split by the seconds of its members, so they are booked with the last of these.
+        Asking for the next piece is what puts the report on disk.
         """
         now = self._clock()
         usd, seconds = self.usd_so_far, self._seconds_before + now - self._started_at
@@ -252,6 +247,7 @@ class Study:
         self._lease.release(now=now)
         ending = Ending.DONE if self._has_done_its_least() else Ending.BUDGET
         self._journal.append(Event(kind="end", at=now, data={"ending": ending}))
+        self._commit()
         self._journal.close()
         shares = self._ledger.shares_of(ACCOUNT)
         return StudyResult(
@@ -268,6 +264,17 @@ class Study:
             seconds=self._ledger.seconds_on(ACCOUNT),
             failure=self.failure,
         )
+
+    def _next_piece(self, now: float) -> tuple[Segment, ...]:
+        suggestion = self._policy.suggest(new_trials=self._may_start_trials(now))
+        offer = None if suggestion is None else self._offer((suggestion,), now)
+        if offer is None:
+            return ()
+        self._policy.accept(offer.suggestions[0])
+        while (larger := self._with_one_more(offer, now)) is not None:
+            offer = larger
+            self._policy.accept(offer.suggestions[-1])
+        return self._start(offer, now)
 
     def _offer(self, suggestions: tuple[Suggestion, ...], now: float) -> _Offer | None:
         """A piece of these, with its worst case paid for; None where that does not fit."""
@@ -388,8 +395,14 @@ class Study:
         book.latest = report
         if math.isfinite(report.loss) and (book.best is None or report.loss < book.best.loss):
             book.best = report
-        for name in before - book.checkpoints:
+        self._superseded += before - book.checkpoints
+
+    def _commit(self) -> None:
+        """Puts on disk what was written down, before anything is done because of it."""
+        self._journal.sync()
+        for name in self._superseded:
             self._checkpoints.delete(name)
+        self._superseded.clear()
 
     def _observe_cost(self, piece: Piece) -> None:
         """Once a piece: its members share one worker, so that their seconds say the same."""
