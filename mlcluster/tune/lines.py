@@ -53,7 +53,11 @@ class Lines:
         return tuple(placed for line in self._waiting.values() for placed in line)
 
     def has_room(self, worker: Device) -> bool:
-        return len(self._waiting.get(worker, ())) < self._plan.budget.kind(worker).num_slots
+        return self.num_waiting(worker) < self._plan.budget.kind(worker).num_slots
+
+    def num_waiting(self, worker: Device) -> int:
+        """How long the line of a kind is."""
+        return len(self._waiting.get(worker, ()))
 
     def stand(self, placed: Placed) -> None:
         """At the end of the line of its kind."""

@@ -122,6 +122,8 @@ class Study:
         self._running: dict[str, _Running] = {}
         self._improvements: list[Improvement] = []
         self._errors: list[str] = []
+        self._superseded: list[str] = []
+        """Checkpoints to delete once the reports that made them needless are on disk."""
         self._checkpoints = CheckpointFolder(folder / "checkpoints")
         self._journal = Journal(folder / "journal.jsonl")
         self.is_resumed = bool(self._journal.past)
@@ -178,33 +180,33 @@ class Study:
         """The same, of one kind of worker."""
         return len({running.piece for running in self._running.values() if running.piece.worker == worker})
 
+    def num_in_line(self, worker: Device) -> int:
+        """Trials that wait for a worker of a kind."""
+        return self._lines.num_waiting(worker)
+
+    def pay_for_workers(self) -> bool:
+        """Keeps the nodes paid for while no worker is up; False where the money or the minutes for that are gone."""
+        now = self._clock()
+        if self._lease.paid_until <= now + RELEASE_SECONDS:
+            until = min(now + WORKER_START_SECONDS + RELEASE_SECONDS, self._lease.latest_end())
+            # A hair less, for the latest end is a quotient and may be off by a rounding.
+            self._lease.try_extend(now + (until - now) * (1 - 1e-9), now=now)
+        return self._lease.paid_until > now
+
     def next_piece(self, worker: Device | None = None) -> tuple[Segment, ...]:
         """What a free worker of a kind should train now as one; empty where there is nothing, or none is free.
 
         Without a kind, what any free worker should. Its worst case is paid for. Several segments only where
-        `StudyBudget.max_together` allows it and the estimates say that it is cheaper.
+        `StudyBudget.max_together` allows it and the estimates say that it is cheaper. What was reported before, and
+        what is to be trained now, are on disk when this returns.
         """
-        if self.failure is not None:
-            return ()
-        now = self._clock()
+        piece: tuple[Segment, ...] = ()
         for kind in self.plan.budget.kinds:
-            if worker in (None, kind.name) and self.num_running_on(kind.name) < kind.num_slots:
-                piece = self._next_on(kind.name, now)
-                if piece:
-                    return piece
-        return ()
-
-    def _next_on(self, worker: Device, now: float) -> tuple[Segment, ...]:
-        placed = self._find_work(worker, now)
-        offer = None if placed is None else self._offer((placed.suggestion,), placed.placement, now)
-        if offer is None:
-            return ()
-        if not self._lines.leave(offer.suggestions[0].trial_id):
-            self._policy.accept(offer.suggestions[0])
-        while (larger := self._with_one_more(offer, now)) is not None:
-            offer = larger
-            self._policy.accept(offer.suggestions[-1])
-        return self._start(offer, now)
+            is_asked = worker in (None, kind.name) and self.num_running_on(kind.name) < kind.num_slots
+            if is_asked and not piece and self.failure is None:
+                piece = self._next_piece(kind.name, self._clock())
+        self._commit()
+        return piece
 
     def next_segment(self) -> Segment | None:
         """The same for a study that trains each trial alone; None where there is nothing."""
@@ -215,6 +217,7 @@ class Study:
         """Takes what a segment came to, and says what becomes of its trial.
 
         The dollars of a piece are split by the seconds of its members, so they are booked with the last of these.
+        Asking for the next piece is what puts the report on disk.
         """
         now = self._clock()
         usd, seconds = self.usd_so_far, self._seconds_before + now - self._started_at
@@ -265,6 +268,7 @@ class Study:
         self._lease.release(now=now)
         ending = Ending.DONE if self._has_done_its_least() else Ending.BUDGET
         self._journal.append(Event(kind="end", at=now, data={"ending": ending}))
+        self._commit()
         self._journal.close()
         shares = self._ledger.shares_of(ACCOUNT)
         return StudyResult(
@@ -282,6 +286,18 @@ class Study:
             seconds=self._ledger.seconds_on(ACCOUNT),
             failure=self.failure,
         )
+
+    def _next_piece(self, worker: Device, now: float) -> tuple[Segment, ...]:
+        placed = self._find_work(worker, now)
+        offer = None if placed is None else self._offer((placed.suggestion,), placed.placement, now)
+        if offer is None:
+            return ()
+        if not self._lines.leave(offer.suggestions[0].trial_id):
+            self._policy.accept(offer.suggestions[0])
+        while (larger := self._with_one_more(offer, now)) is not None:
+            offer = larger
+            self._policy.accept(offer.suggestions[-1])
+        return self._start(offer, now)
 
     def _find_work(self, worker: Device, now: float) -> Placed | None:
         """Whose turn it is on a free slot of a kind; what belongs on others is put in line for them meanwhile."""
@@ -434,8 +450,14 @@ class Study:
         book.latest = report
         if math.isfinite(report.loss) and (book.best is None or report.loss < book.best.loss):
             book.best = report
-        for name in before - book.checkpoints:
+        self._superseded += before - book.checkpoints
+
+    def _commit(self) -> None:
+        """Puts on disk what was written down, before anything is done because of it."""
+        self._journal.sync()
+        for name in self._superseded:
             self._checkpoints.delete(name)
+        self._superseded.clear()
 
     def _observe_cost(self, piece: Piece) -> None:
         """Once a piece: its members share one worker, so that their seconds say the same."""
