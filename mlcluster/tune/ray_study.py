@@ -27,6 +27,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from mlcluster.errors import ClusterError
+from mlcluster.spec import Device
 from mlcluster.train import FAMILIES, Segment, TrialReport, warm_up
 from mlcluster.tune.result import StudyResult
 from mlcluster.tune.study import Study
@@ -41,7 +43,7 @@ Progress = Callable[[Study], None]
 def run_study_on_ray(
     study: Study, trainer: Trainer, *, folder: Path, progress: Progress, together: TrainerTogether | None = None
 ) -> StudyResult:
-    """Drives `study` to its end on the connected Ray cluster, one CPU a slot.
+    """Drives `study` to its end on the connected Ray cluster, each slot with the resources of its kind.
 
     `trainer` runs in the workers (it is sent once, through the object store), and so does `together`, for several
     segments as one; without it they are trained one after the other. `progress` is called after each event.
@@ -54,7 +56,7 @@ def run_study_on_ray(
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     study.pay_for_workers()
     dispatcher = _Dispatcher(study, progress)
-    trainable = tune.with_resources(_with_parameters(study, trainer, together), {"cpu": 1})
+    trainable = tune.with_resources(_with_parameters(study, trainer, together), _resources_by_worker(study))
     tuner = tune.Tuner(
         trainable,
         param_space={},
@@ -87,12 +89,17 @@ def _with_parameters(study: Study, trainer: Trainer, together: TrainerTogether |
     return tune.with_parameters(PieceTrainable, trainer=trainer, together=together, families=known)
 
 
+def _resources_by_worker(study: Study) -> Callable[[Mapping[str, Any]], tune.PlacementGroupFactory]:
+    by_kind = {kind.name: dict(kind.resources) for kind in study.plan.budget.kinds}
+    return lambda config: tune.PlacementGroupFactory([by_kind[config["worker"]]])
+
+
 class PieceTrainable(tune.Trainable):
     """Trains one piece a step, inside a limit of seconds that holds whatever the training does."""
 
     def setup(
         self,
-        config: dict[str, Any],  # noqa: ARG002 - Tune's signature
+        config: dict[str, Any],
         trainer: Trainer,
         together: TrainerTogether | None = None,
         families: tuple[str, ...] = (),
@@ -101,7 +108,10 @@ class PieceTrainable(tune.Trainable):
         self._together = together
         self._piece: tuple[Segment, ...] = ()
         _use_one_thread()
-        warm_up(families)
+        try:
+            warm_up(families, config["worker"])
+        except ClusterError as error:
+            log.warning("%s", error)  # whatever is trained here fails with the same words
 
     def hand(self, piece: tuple[Segment, ...]) -> None:
         """What the next step trains."""
@@ -138,10 +148,14 @@ class _Dispatcher:
         self._progress = progress
         self._at_work: dict[str, tuple[Segment, ...]] = {}
         """What each worker trains, by Tune's trial id."""
+        self._workers: dict[str, Device] = {}
+        """The kind of each that was asked for and is not gone, by Tune's trial id."""
         self._idle: dict[str, Trial] = {}
         """Workers that are up with nothing to do."""
-        self._has_no_piece = False
-        """The study had nothing to hand out, which only a report or a loss can change: time makes it no more."""
+        self._kinds = study.plan.budget.kinds
+        self._has_no_piece: set[Device] = set()
+        """Kinds for which the study had nothing. Only a report, a loss or another kind's piece can change that, for
+        time makes it no more."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Dispatcher:
         """Tune copies its searcher and scheduler; both must go on sharing this one."""
@@ -155,17 +169,22 @@ class _Dispatcher:
     def is_done(self) -> bool:
         if self._at_work:
             return self._study.is_overdue
-        return self._has_no_piece or not self._study.pay_for_workers()
+        return len(self._has_no_piece) == len(self._kinds) or not self._study.pay_for_workers()
 
-    @property
-    def may_use_a_worker(self) -> bool:
-        return not self._has_no_piece and not self._idle
+    def ask_for_worker(self, tune_id: str) -> Device | None:
+        """The kind of which one more may be of use, if there is such a kind, noted under Tune's id for it."""
+        kinds, idle = list(self._workers.values()), {self._workers[name] for name in self._idle}
+        for kind in self._kinds:
+            if kind.name not in self._has_no_piece | idle and kinds.count(kind.name) < kind.num_slots:
+                self._workers[tune_id] = kind.name
+                return kind.name
+        return None
 
     def report(self, trial: Trial, result: Mapping[str, Any]) -> str:
         """Takes what a worker has trained; gives Tune's word for what becomes of the worker."""
         piece = self._at_work.pop(trial.trial_id, ())
         if piece:
-            self._has_no_piece = False
+            self._has_no_piece.clear()
             self._take_in(piece, result)
             self._progress(self._study)
         if self._hand_next_piece(trial):
@@ -176,20 +195,20 @@ class _Dispatcher:
     def pop_employed(self) -> Iterator[Trial]:
         """Idle workers that now have something to do."""
         for trial in list(self._idle.values()):
-            if not self._hand_next_piece(trial):
-                return
-            yield self._idle.pop(trial.trial_id)
+            if self._hand_next_piece(trial):
+                yield self._idle.pop(trial.trial_id)
 
     def lose(self, trial: Trial) -> None:
         """A worker is gone; should the study go on with what it trained, any other takes that up."""
         self._idle.pop(trial.trial_id, None)
+        self._workers.pop(trial.trial_id, None)
         piece = self._at_work.pop(trial.trial_id, ())
         if not piece:
             log.warning("a worker ended that had nothing to do")
             return
         names = " ".join(segment.trial_id for segment in piece)
         log.warning("lost trial_id=%s: its worker ended; going on from its last checkpoint", names)
-        self._has_no_piece = False
+        self._has_no_piece.clear()
         self._study.lose(piece[0].trial_id, "its worker ended")
         self._progress(self._study)
 
@@ -204,14 +223,25 @@ class _Dispatcher:
             log.info("%s trial_id=%s: %s", decision.action, report.trial_id, decision.reason)
 
     def _hand_next_piece(self, trial: Trial) -> bool:
-        piece = () if self._has_no_piece else self._study.next_piece()
+        worker = self._workers[trial.trial_id]
+        piece = () if worker in self._has_no_piece else self._next_piece(worker)
         if not piece:
-            self._has_no_piece = True
             return False
         self._at_work[trial.trial_id] = piece
         # An actor does what it is told in the order in which it is told, so this comes before the step that trains it.
         trial.temporary_state.ray_actor.hand.remote(piece)
         return True
+
+    def _next_piece(self, worker: Device) -> tuple[Segment, ...]:
+        """The study's; and which kinds of worker need not be asked now, or may be asked again."""
+        in_line = {kind.name: self._study.num_in_line(kind.name) for kind in self._kinds}
+        piece = self._study.next_piece(worker)
+        if piece:
+            self._has_no_piece.clear()
+            return piece
+        self._has_no_piece.add(worker)
+        self._has_no_piece -= {name for name, length in in_line.items() if self._study.num_in_line(name) > length}
+        return ()
 
 
 class _WorkerSearcher(Searcher):
@@ -221,10 +251,11 @@ class _WorkerSearcher(Searcher):
         super().__init__(metric="loss", mode="min")
         self._dispatcher = dispatcher
 
-    def suggest(self, trial_id: str) -> Any:  # noqa: ARG002 - Tune's signature
+    def suggest(self, trial_id: str) -> Any:
         if self._dispatcher.is_done:
             return Searcher.FINISHED
-        return {} if self._dispatcher.may_use_a_worker else None
+        worker = self._dispatcher.ask_for_worker(trial_id)
+        return None if worker is None else {"worker": worker}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing to do: the scheduler has told the study."""
