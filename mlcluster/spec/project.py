@@ -25,6 +25,7 @@ class ProjectSpec(Section):
     models: Annotated[tuple[Family, ...], Field(min_length=1)] = FAMILIES
     tune: TuneSpec = TuneSpec()
     workers: Workers = "auto"
+    """What trials run on, each on the cheaper kind; auto leases a GPU where there is one on which anything is."""
     prices: PricesSpec = PricesSpec()
     verify: tuple[GateSpec, ...] = ()
     serve: ServeSpec = ServeSpec()
@@ -46,9 +47,4 @@ class ProjectSpec(Section):
 
     def not_acted_on(self) -> tuple[str, ...]:
         """The keys that were given and accepted, but that nothing acts on yet; every run says so."""
-        given: list[str] = []
-        if self.monitor is not None:
-            given.append("monitor")
-        if self.workers in ("gpu", "both"):  # the search runs on CPU workers
-            given.append("workers")
-        return tuple(given)
+        return ("monitor",) if self.monitor is not None else ()

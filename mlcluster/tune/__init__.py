@@ -6,6 +6,7 @@ journal back as a story, `render_report` makes a page of it. Not here: how to tr
 """
 
 from mlcluster.tune.benchmark import Benchmark, BenchmarkTask, Curve, Thresholds, load_benchmark
+from mlcluster.tune.crossover import Crossover, crossovers
 from mlcluster.tune.journal import read_journal
 from mlcluster.tune.placement import Placement, cheapest_worker, first_on
 from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
@@ -34,6 +35,7 @@ __all__ = [
     "Benchmark",
     "BenchmarkTask",
     "BestSoFar",
+    "Crossover",
     "Curve",
     "Ending",
     "ForecastCheck",
@@ -62,6 +64,7 @@ __all__ = [
     "Winner",
     "cheapest_worker",
     "check_room_for_one_trial",
+    "crossovers",
     "first_on",
     "free_decisions",
     "load_benchmark",
