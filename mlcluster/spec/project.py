@@ -25,7 +25,6 @@ class ProjectSpec(Section):
     models: Annotated[tuple[Family, ...], Field(min_length=1)] = FAMILIES
     tune: TuneSpec = TuneSpec()
     workers: Workers = "auto"
-    """What trials run on, each on the cheaper kind; auto leases a GPU where there is one on which anything is."""
     prices: PricesSpec = PricesSpec()
     verify: tuple[GateSpec, ...] = ()
     serve: ServeSpec = ServeSpec()

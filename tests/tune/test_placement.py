@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from mlcluster.cost import WorkerKind
@@ -44,6 +44,7 @@ def test_the_switch_lies_exactly_at_the_crossover_of_the_dollars() -> None:
     assert cheapest_worker(seconds_of(200), kinds()).worker == "cpu"  # equal dollars: the kind that comes first
 
 
+@settings(deadline=None)
 @given(cpu_usd=prices, gpu_usd=prices, cpu=speeds, gpu=speeds, nearness=st.floats(1e-6, 0.5))
 def test_on_either_side_of_the_crossover_of_any_speeds_and_prices_is_the_right_kind(
     cpu_usd: float, gpu_usd: float, cpu: float, gpu: float, nearness: float
@@ -57,6 +58,7 @@ def test_on_either_side_of_the_crossover_of_any_speeds_and_prices_is_the_right_k
     assert placed == ["cpu", "gpu"]
 
 
+@settings(deadline=None)
 @given(works=st.tuples(st.floats(1e-3, 1e6), st.floats(1e-3, 1e6)), cpu_usd=prices, gpu_usd=prices, cpu=speeds)
 def test_more_work_never_moves_a_piece_back_to_the_cpu(
     works: tuple[float, float], cpu_usd: float, gpu_usd: float, cpu: float
@@ -65,6 +67,7 @@ def test_more_work_never_moves_a_piece_back_to_the_cpu(
     assert (less, more) != ("gpu", "cpu")
 
 
+@settings(deadline=None)
 @given(work=st.floats(1e-3, 1e6), cpu_usd=prices, gpu_usd=st.tuples(prices, prices))
 def test_a_dearer_gpu_never_gains_a_piece(work: float, cpu_usd: float, gpu_usd: tuple[float, float]) -> None:
     cheap, dear = (cheapest_worker(seconds_of(work), kinds(cpu_usd, price)).worker for price in sorted(gpu_usd))

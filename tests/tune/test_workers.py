@@ -173,6 +173,32 @@ def test_what_belongs_on_another_kind_stands_in_line_for_it(tmp_path: Path) -> N
     ledger.close()
 
 
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+def test_a_new_driver_without_the_gpu_trains_on_cpus_what_ran_there_and_what_stood_in_line(tmp_path: Path) -> None:
+    clock = VirtualClock(0.0)
+    before = kinds(num_cpus=9, gpu_usd=1e-5)
+    study, ledger = open_study(width_plan(before, SPEEDS, max_trials=9), tmp_path, cap_usd=CAP_USD, clock=clock)
+    study.next_piece("cpu")
+    study.next_piece("gpu")
+    while not study.num_in_line("gpu"):
+        assert study.next_piece("cpu")
+    ledger.close()
+
+    clock.now += 1.0
+    plan = width_plan(before[:1], SPEEDS, max_trials=9)
+    again, ledger = open_study(plan, tmp_path, cap_usd=CAP_USD, clock=clock)
+    (waited,) = {event["trial_id"] for event in journal_of(tmp_path, "unline")}
+    assert [trial.units for trial in again.trials] == [0] * len(again.trials)
+    result = simulate_study(again, exactly_as_estimated, clock)
+    ledger.close()
+    assert len(result.trials) == 9
+    assert all(trial.value is not None for trial in result.trials.values())
+    story = tell_study(read_journal(tmp_path / "study" / "journal.jsonl"), result)
+    workers = {trial.trial_id: [one.worker for one in trial.segments] for trial in story.trials}
+    assert workers["t0000"][:2] == ["gpu", "cpu"]
+    assert set(workers[waited]) == {"cpu"}
+
+
 def test_one_kind_of_worker_is_what_it_was_with_a_reason_for_nothing(tmp_path: Path) -> None:
     clock = VirtualClock(0.0)
     plan = synthetic_plan(num_slots=2, max_trials=9)
