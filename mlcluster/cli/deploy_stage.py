@@ -29,7 +29,7 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int, previous
             port=port,
         )
 
-    worst_case = stage_forecasts(context.spec, context.machine, num_rows=0)["deploy"].worst_case_seconds
+    worst_case = stage_forecasts(context.lease, num_rows=0)["deploy"].worst_case_seconds
     with context.meter.running("deploy"):
         endpoint = deploy(
             plan_for(bundle),

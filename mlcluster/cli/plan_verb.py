@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mlcluster.cli.leasing import lease_lines
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
 from mlcluster.cli.planning import Plan
 from mlcluster.cli.project import Project
@@ -37,6 +38,8 @@ def _print_table(found: Plan) -> None:
     click.echo(f"data    {found.profile.source}: {found.profile.num_rows} rows ({rows})")
     click.echo(f"task    {found.profile.task}, by {found.metric}")
     click.echo(f"models  {', '.join(found.study.spaces)}")
+    for place, line in enumerate(lease_lines(found.lease)):
+        click.echo(f"{'' if place else 'workers':<7} {line}")
     click.echo("")
     click.echo(f"{'stage':<8} {'expected':>10} {'at most':>10} {'seconds':>8}")
     for stage in found.forecast.stages:
@@ -59,6 +62,11 @@ def plan_to_json(found: Plan) -> dict[str, Any]:
         "models": list(found.study.spaces),
         "rungs_seconds": list(found.study.settings.rungs_seconds),
         "workers": found.study.budget.num_slots,
+        "worker_kinds": [
+            {"name": kind.name, "num_slots": kind.num_slots, "usd_per_second": kind.usd_per_second}
+            for kind in found.lease.kinds
+        ],
+        "crossovers": [asdict(one) for one in found.lease.crossovers],
         "forecast_usd": found.forecast.expected_usd,
         "worst_case_usd": found.forecast.worst_case_usd,
         "cap_usd": found.forecast.cap_usd,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mlcluster.cost import CostModel, Forecast, PriceBook, StageForecast
+from mlcluster.cli.leasing import Lease
+from mlcluster.cost import CostModel, Forecast, StageForecast
 from mlcluster.data import DataProfile
 from mlcluster.errors import SpecError
 from mlcluster.spec import ProjectSpec
@@ -16,13 +17,6 @@ from mlcluster.tune.study import RELEASE_SECONDS, WORKER_START_SECONDS
 _DATA_SECONDS, _DATA_SECONDS_PER_MILLION_ROWS = 12.0, 30.0
 _VERIFY_SECONDS, _RECORD_SECONDS, _DEPLOY_SECONDS = 12.0, 15.0, 20.0
 _WORST_CASE_FACTOR = 3.0
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Machine:
-    """The workers that a run may use."""
-
-    num_cpus: int
 
 
 def resolve_metric(spec: ProjectSpec, task: str) -> str:
@@ -38,14 +32,8 @@ def resolve_metric(spec: ProjectSpec, task: str) -> str:
     return metric
 
 
-def price_book(spec: ProjectSpec) -> PriceBook:
-    """The prices of the project file."""
-    return PriceBook(cpu_usd_per_hour=spec.prices.cpu_hour, gpu_usd_per_hour=spec.prices.gpu_hour)
-
-
-def stage_forecasts(spec: ProjectSpec, machine: Machine, *, num_rows: int) -> dict[str, StageForecast]:
-    """The stages around the search, by name."""
-    usd_per_second = price_book(spec).node_usd_per_second(num_cpus=machine.num_cpus)
+def stage_forecasts(lease: Lease, *, num_rows: int) -> dict[str, StageForecast]:
+    """The stages around the search, by name; the workers are leased through all of them."""
     expected = {
         "data": _DATA_SECONDS + _DATA_SECONDS_PER_MILLION_ROWS * num_rows / 1e6,
         "verify": _VERIFY_SECONDS,
@@ -57,20 +45,16 @@ def stage_forecasts(spec: ProjectSpec, machine: Machine, *, num_rows: int) -> di
             stage=stage,
             expected_seconds=seconds,
             worst_case_seconds=_WORST_CASE_FACTOR * seconds,
-            usd_per_second=usd_per_second,
+            usd_per_second=lease.usd_per_second,
         )
         for stage, seconds in expected.items()
     }
 
 
-def study_budget(spec: ProjectSpec, machine: Machine, *, free_usd: float) -> StudyBudget:
+def study_budget(spec: ProjectSpec, lease: Lease, *, free_usd: float) -> StudyBudget:
     """What the search may use of the dollars that are left, and of its minutes."""
-    usd_per_second = price_book(spec).node_usd_per_second(num_cpus=machine.num_cpus)
-    return StudyBudget(
-        seconds=min(spec.tune.budget.minutes * 60, free_usd / usd_per_second),
-        num_slots=machine.num_cpus,
-        usd_per_second=usd_per_second,
-    )
+    seconds = min(spec.tune.budget.minutes * 60, free_usd / lease.usd_per_second)
+    return StudyBudget.of_kinds(lease.kinds, seconds=seconds)
 
 
 def guess_sizes(profile: DataProfile) -> dict[Encoding, DataSize]:
@@ -85,15 +69,16 @@ def guess_sizes(profile: DataProfile) -> dict[Encoding, DataSize]:
     }
 
 
-def forecast_run(spec: ProjectSpec, machine: Machine, study: StudyPlan, *, num_rows: int) -> Forecast:
+def forecast_run(spec: ProjectSpec, lease: Lease, study: StudyPlan, *, num_rows: int) -> Forecast:
     """The whole run. The search is expected to use its share of what it may, and at worst all of it."""
-    around = stage_forecasts(spec, machine, num_rows=num_rows)
+    around = stage_forecasts(lease, num_rows=num_rows)
     search = StageForecast(
         stage="tune",
         expected_seconds=study.budget.seconds * (1 + SEARCH_SHARE) / 2,
         worst_case_seconds=study.budget.seconds,
         usd_per_second=study.budget.usd_per_second,
-        note=f"{study.budget.num_slots} workers, rungs at "
+        note=" and ".join(f"{kind.num_slots} {kind.name}" for kind in lease.kinds)
+        + " workers, rungs at "
         + ", ".join(f"{seconds:.1f}" for seconds in study.settings.rungs_seconds)
         + " s",
     )
@@ -139,6 +124,7 @@ class Plan:
     """What a run would do and cost."""
 
     profile: DataProfile
+    lease: Lease
     study: StudyPlan
     forecast: Forecast
     metric: str

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
 from mlcluster.cli.planning import (
-    Machine,
     Plan,
     forecast_run,
     guess_sizes,
@@ -26,7 +26,7 @@ from mlcluster.cli.planning import (
     study_budget,
 )
 from mlcluster.cli.progress import Progress
-from mlcluster.cli.ray_local import LocalRay, disconnect, is_port_free, num_cluster_cpus
+from mlcluster.cli.ray_local import LocalRay, disconnect, is_port_free, num_cluster_cpus, num_cluster_gpus
 from mlcluster.cli.run_context import RunContext, connect_ray, is_on_cluster
 from mlcluster.cli.stores import LaterTracker, open_tracker, registry_of
 from mlcluster.cli.workspace import RunFolder, Workspace
@@ -42,8 +42,6 @@ if TYPE_CHECKING:
     from mlcluster.serve.predictor import Prediction, Predictor
 
 DEFAULT_PORT = 8000
-_INSTEAD = {"workers": "the search runs on CPU workers for now"}
-"""What happens where a key is accepted and nothing acts on it yet."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -92,29 +90,29 @@ class Project:
 
     def notes(self) -> tuple[str, ...]:
         """What the project file asks for and does not get yet."""
-        return tuple(
-            f"{key} is accepted, and {_INSTEAD.get(key, 'nothing acts on it yet')}" for key in self.spec.not_acted_on()
-        )
+        return tuple(f"{key} is accepted, and nothing acts on it yet" for key in self.spec.not_acted_on())
 
     def plan(self) -> Plan:
         """What a run would do and cost; nothing is spent.
 
         Raises:
-            SpecError: the budget cannot hold one trial, or the metric does not fit the task.
+            SpecError: the budget cannot hold one trial, the metric does not fit the task, or there are no such workers.
             DataError: the data is not what the project file says.
         """
         found = self._profile(is_lenient=False)
-        machine = self._machine()
-        around = stage_forecasts(self.spec, machine, num_rows=found.num_rows)
-        free_usd = self.spec.tune.budget.usd - sum(stage.worst_case_usd for stage in around.values())
-        budget = study_budget(self.spec, machine, free_usd=free_usd)
+        sizes = guess_sizes(found)
         with naming_lines(self._document):
             metric = resolve_metric(self.spec, found.task)
-            study = plan_search(self.spec, guess_sizes(found), budget, task=found.task, seed=self.options.seed)
+            lease = lease_workers(self.spec, self._machine(), sizes)
+            around = stage_forecasts(lease, num_rows=found.num_rows)
+            free_usd = self.spec.tune.budget.usd - sum(stage.worst_case_usd for stage in around.values())
+            budget = study_budget(self.spec, lease, free_usd=free_usd)
+            study = plan_search(self.spec, sizes, budget, task=found.task, seed=self.options.seed)
         return Plan(
             profile=found,
+            lease=lease,
             study=study,
-            forecast=forecast_run(self.spec, machine, study, num_rows=found.num_rows),
+            forecast=forecast_run(self.spec, lease, study, num_rows=found.num_rows),
             metric=metric,
         )
 
@@ -238,6 +236,8 @@ class Project:
                 f"         {stage.stage}: about ${stage.expected_usd:.4f} ({stage.expected_seconds:.0f} s), "
                 f"at most ${stage.worst_case_usd:.4f}"
             )
+        for line in lease_lines(plan.lease):
+            self._progress.say(f"         {line}")
         self._progress.say(f"         cap ${plan.forecast.cap_usd:g}")
         for note in self.notes():
             self._progress.say(f"note     {note}")
@@ -263,8 +263,10 @@ class Project:
     def _machine(self) -> Machine:
         if is_on_cluster():
             connect_ray(self.workspace, Machine(num_cpus=1))
-            return Machine(num_cpus=max(1, num_cluster_cpus()))
-        return Machine(num_cpus=len(os.sched_getaffinity(0)))
+            return Machine(num_cpus=max(1, num_cluster_cpus()), num_gpus=num_cluster_gpus())
+        import torch
+
+        return Machine(num_cpus=len(os.sched_getaffinity(0)), num_gpus=torch.cuda.device_count())
 
     def _run_key(self, source_digest: str) -> str:
         """Runs of the same data, models, search and seed are one run, however often they are asked for."""
@@ -278,7 +280,6 @@ class Project:
         state = run.state()
         if state.get("is_finished"):
             run.update(attempt=state.get("attempt", 1) + 1, is_finished=False)
-        machine = self._machine()
         ledger = Ledger(run.ledger_path(), cap_usd=self.spec.tune.budget.usd, now=time.time())
         usd_per_second = plan.study.budget.usd_per_second
         lost = ledger.close_open_reservations(usd_per_second=usd_per_second, now=time.time())
@@ -289,7 +290,7 @@ class Project:
             project_folder=self.folder,
             workspace=self.workspace,
             run=run,
-            machine=machine,
+            lease=plan.lease,
             ledger=ledger,
             meter=StageMeter(ledger, usd_per_second=usd_per_second),
             progress=self._progress,

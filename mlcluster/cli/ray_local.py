@@ -40,7 +40,7 @@ class LocalRay:
         self._folder = folder
         self._state_file = folder / "ray.json"
 
-    def connect(self, *, num_cpus: int) -> None:
+    def connect(self, *, num_cpus: int, num_gpus: int = 0) -> None:
         """Connects this process: to the cluster named by RAY_ADDRESS, else to the local Ray, started where needed.
 
         Raises:
@@ -53,7 +53,7 @@ class LocalRay:
             return
         self._set_environment()
         if not self.is_running():
-            self._start(num_cpus)
+            self._start(num_cpus, num_gpus)
         _init(address=json.loads(self._state_file.read_text())["address"])
 
     def is_running(self) -> bool:
@@ -109,7 +109,7 @@ class LocalRay:
                 file.write(secrets.token_hex(32))
         return path.resolve()
 
-    def _start(self, num_cpus: int) -> None:
+    def _start(self, num_cpus: int, num_gpus: int) -> None:
         self.stop()
         # Not in the workspace: the path of a Unix socket may have 107 characters, and Ray uses 60 of them.
         temp_dir = tempfile.mkdtemp(prefix="mlc-")
@@ -118,7 +118,8 @@ class LocalRay:
             *(sys.executable, "-m", "ray.scripts.scripts", "start", "--head", "--block", "--disable-usage-stats"),
             *(f"--port={port}", f"--ray-client-server-port={client_port}"),
             *(f"--dashboard-agent-listen-port={agent_port}", f"--node-ip-address={_LOOPBACK}"),
-            *("--include-dashboard=false", f"--temp-dir={temp_dir}", f"--num-cpus={num_cpus}"),
+            *("--include-dashboard=false", f"--temp-dir={temp_dir}"),
+            *(f"--num-cpus={num_cpus}", f"--num-gpus={num_gpus}"),
         ]
         log_path = self._folder / "ray.log"
         with log_path.open("w") as output:

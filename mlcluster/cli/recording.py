@@ -66,7 +66,7 @@ def version_tags(context: RunContext, verified: Verified) -> dict[str, str]:
         "mlcluster.code": card.code_version,
         "mlcluster.run": context.run.run_id,
         "mlcluster.usd": f"{card.spent_usd:.6f}",
-        "mlcluster.trial_usd": f"{verified.winner.trial.usd:.6f}",
+        "mlcluster.trial_usd": f"{verified.winner.trial.usd:.9f}",
         "mlcluster.bundle": verified.bundle.digest,
         "mlcluster.passed": str(verified.verdict.passed).lower(),
     }

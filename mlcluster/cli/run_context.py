@@ -6,8 +6,8 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlcluster.cli.leasing import Lease, Machine
 from mlcluster.cli.metering import StageMeter
-from mlcluster.cli.planning import Machine
 from mlcluster.cli.progress import Progress
 from mlcluster.cli.ray_local import LocalRay
 from mlcluster.cli.workspace import RunFolder, Workspace
@@ -23,7 +23,7 @@ class RunContext:
     project_folder: Path
     workspace: Workspace
     run: RunFolder
-    machine: Machine
+    lease: Lease
     ledger: Ledger
     meter: StageMeter
     progress: Progress
@@ -43,7 +43,7 @@ def is_on_cluster() -> bool:
 
 def connect_ray(workspace: Workspace, machine: Machine) -> None:
     """Connects to the cluster of this job, or to the project's local Ray."""
-    LocalRay(workspace.ray).connect(num_cpus=machine.num_cpus)
+    LocalRay(workspace.ray).connect(num_cpus=machine.num_cpus, num_gpus=machine.num_gpus)
 
 
 def code_version(folder: Path) -> str:

@@ -89,6 +89,8 @@ def _segment_lines(number: int, segment: SegmentStory, metric: str | None) -> It
     )
     if number > 1:
         yield f"  why       {segment.reason}"
+    if segment.worker_reason:
+        yield f"  where     {segment.worker_reason}"
     yield f"  forecast  {segment.expected_seconds:.2f} s{worst}; it may take {segment.limit_seconds:.2f} s"
     yield f"  took      {_took(segment)}"
     if segment.units is not None:

@@ -104,7 +104,7 @@ def _trainer(data: TrainingData, checkpoints: CheckpointFolder, metric: str) -> 
 
 def _plan_study(context: RunContext, snapshot: DatasetSnapshot, data: TrainingData) -> StudyPlan:
     sizes = {encoding: data.size(encoding) for encoding in data.train}
-    budget = study_budget(context.spec, context.machine, free_usd=context.ledger.free_usd)
+    budget = study_budget(context.spec, context.lease, free_usd=context.ledger.free_usd)
     # An interrupted study goes on with the rungs that it began with; what is left of its time, the ledger knows.
     seconds = context.run.state().get("study_seconds", budget.seconds)
     context.run.update(study_seconds=seconds)

@@ -9,6 +9,7 @@ from mlcluster.cost.forecast import Forecast, StageForecast
 from mlcluster.cost.lease import LeaseTerms, NodeLease
 from mlcluster.cost.ledger import Ledger, LedgerEntry, read_ledger
 from mlcluster.cost.prices import PriceBook
+from mlcluster.cost.workers import WorkerKind, all_slots_usd_per_second, cpu_workers, gpu_workers
 
 __all__ = [
     "CostModel",
@@ -20,5 +21,9 @@ __all__ = [
     "NodeLease",
     "PriceBook",
     "StageForecast",
+    "WorkerKind",
+    "all_slots_usd_per_second",
+    "cpu_workers",
+    "gpu_workers",
     "read_ledger",
 ]

@@ -135,8 +135,10 @@ class Ledger:
         )
 
     def share(self, account: str, beneficiary: str, usd: float, *, at: float) -> None:
-        """Attributes `usd` of what `account` costs to a trial; spends nothing."""
-        self._append(LedgerEntry(operation="share", account=account, usd=usd, at=at, details={"who": beneficiary}))
+        """Attributes `usd` of what `account` costs to a trial; spends nothing, so the next sync is soon enough."""
+        self._append(
+            LedgerEntry(operation="share", account=account, usd=usd, at=at, details={"who": beneficiary}), sync=False
+        )
 
     def close_open_reservations(self, *, usd_per_second: float, now: float) -> float:
         """Books what a crash left reserved as lost, at most for the time that has passed; gives the dollars."""
@@ -155,13 +157,14 @@ class Ledger:
         """Lets go of the file; reservations stay open in it."""
         self._file.close()
 
-    def _append(self, entry: LedgerEntry) -> None:
+    def _append(self, entry: LedgerEntry, *, sync: bool = True) -> None:
         line = json.dumps(
             {"op": entry.operation, "account": entry.account, "usd": entry.usd, "at": entry.at, **entry.details}
         )
         self._file.write(line.encode() + b"\n")
         self._file.flush()
-        os.fsync(self._file.fileno())
+        if sync:
+            os.fsync(self._file.fileno())
         self._apply(entry)
 
     def _read_back(self) -> Iterator[LedgerEntry]:

@@ -46,9 +46,4 @@ class ProjectSpec(Section):
 
     def not_acted_on(self) -> tuple[str, ...]:
         """The keys that were given and accepted, but that nothing acts on yet; every run says so."""
-        given: list[str] = []
-        if self.monitor is not None:
-            given.append("monitor")
-        if self.workers in ("gpu", "both"):  # the search runs on CPU workers
-            given.append("workers")
-        return tuple(given)
+        return ("monitor",) if self.monitor is not None else ()

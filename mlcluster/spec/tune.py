@@ -13,6 +13,13 @@ FAMILIES: tuple[Family, ...] = get_args(Family)
 """From the simplest to the most complex: the order in which `prefer_simple_within` prefers."""
 
 Workers = Literal["auto", "cpu", "gpu", "both"]
+"""Which kinds of worker a run leases; each trial then runs on the one where its predicted dollars are fewest.
+
+`both` leases every GPU, each with a CPU, and the CPUs that are left; `auto` does so where there is a GPU and some
+configuration is cheaper on it, else it is `cpu`.
+"""
+Device = Literal["cpu", "gpu"]
+"""What one worker trains on."""
 Metric = Literal["roc_auc", "accuracy", "balanced_accuracy", "f1", "log_loss", "r2", "rmse", "mae"]
 
 
@@ -48,3 +55,4 @@ class PricesSpec(Section):
 
     cpu_hour: PositiveFloat = 0.05
     gpu_hour: PositiveFloat = 2.00
+    """Without the CPU that drives it."""

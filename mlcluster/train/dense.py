@@ -2,7 +2,9 @@
 
 A linear model is a net without hidden layers, so both share one training loop, one checkpoint and one export. The
 order of rows of an epoch depends on the seed and the epoch alone, which is what makes a resumed training equal an
-unbroken one bit for bit.
+unbroken one bit for bit. On a GPU the weights begin the same, but dropout draws from that device's own stream, and sums
+are in another order: there a training equals its like on the same device, up to the order in which its kernels add.
+States hold CPU tensors only, so that a trial may go on wherever it is sent.
 """
 
 from __future__ import annotations
@@ -10,16 +12,18 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
+from mlcluster.errors import ClusterError
 from mlcluster.spec import Configuration, FloatDomain, IntDomain, SearchSpace
 from mlcluster.train.batched_dense import DenseBatch
-from mlcluster.train.dense_cost import nominal_seconds, nominal_seconds_together
-from mlcluster.train.learner import Family, Learner, LearnerBatch, Together, TrainingData
+from mlcluster.train.dense_cost import nominal_seconds, nominal_seconds_on_gpu, nominal_seconds_together
+from mlcluster.train.learner import Family, Learner, LearnerBatch, OnGpu, Together, TrainingData
 from mlcluster.train.structure import DenseLayer, DenseNet, Link, apply_link
 
 _COMMON: SearchSpace = {
@@ -36,6 +40,7 @@ class DenseLearner:
         self._configuration = configuration
         self._seed = seed
         self._task = data.task
+        self._device = torch.device("cpu")
         train = data.train["dense"]
         # A copy where the object store hands out read-only memory, which torch refuses to wrap in silence.
         self.features = torch.from_numpy(np.require(train.features, requirements=["C", "W"]))
@@ -57,6 +62,17 @@ class DenseLearner:
             weight_decay=float(configuration["weight_decay"]),
         )
 
+    def move_to(self, device: torch.device) -> None:
+        """Trains and scores there from now on."""
+        self._device = device
+        self._net.to(device)
+        self.features, self.targets = self.features.to(device), self.targets.to(device)
+        self.optimizer.load_state_dict(self.optimizer.state_dict())  # it puts its tensors where the parameters are
+        self.generator = torch.Generator(device)
+        for module in self._net:
+            if isinstance(module, _SeededDropout):
+                module.generator = self.generator
+
     @property
     def layers(self) -> list[nn.Linear]:
         """From the input to the output."""
@@ -77,7 +93,10 @@ class DenseLearner:
             self.units += 1
 
     def scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        answers = apply_link(self.structure().raw_scores(features), self._link)
+        # One core would take longer to score than a GPU to train.
+        is_on_cpu, net = self._device.type == "cpu", self.structure()
+        raw = net.raw_scores(features) if is_on_cpu else raw_scores_on(self._device, net, features)
+        answers = apply_link(raw, self._link)
         return answers[:, 0] if self._task == "regression" else answers
 
     def answers(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
@@ -86,8 +105,8 @@ class DenseLearner:
         return answers[:, 0] if self._task == "regression" else answers
 
     def structure(self) -> DenseNet:
-        weights = [layer.weight.detach().numpy().T.astype(np.float64) for layer in self.layers]
-        biases = [layer.bias.detach().numpy().astype(np.float64) for layer in self.layers]
+        weights = [layer.weight.detach().cpu().numpy().T.astype(np.float64) for layer in self.layers]
+        biases = [layer.bias.detach().cpu().numpy().astype(np.float64) for layer in self.layers]
         weights[-1], biases[-1] = weights[-1] * self._scale, biases[-1] * self._scale + self._shift
         return DenseNet(
             layers=tuple(
@@ -99,9 +118,8 @@ class DenseLearner:
 
     def state(self) -> bytes:
         buffer = io.BytesIO()
-        torch.save(
-            {"units": self.units, "net": self._net.state_dict(), "optimizer": self.optimizer.state_dict()}, buffer
-        )
+        state = {"units": self.units, "net": self._net.state_dict(), "optimizer": self.optimizer.state_dict()}
+        torch.save(state if self._device.type == "cpu" else _on_cpu(state), buffer)
         return buffer.getvalue()
 
     def load(self, state: bytes) -> None:
@@ -118,7 +136,7 @@ class DenseLearner:
         return torch.from_numpy(order)
 
     def _train_epoch(self) -> None:
-        rows = self.begin_epoch()
+        rows = self.begin_epoch().to(self._device)
         self._net.train()
         for batch in torch.split(rows, self.batch_size):
             outputs = self._net(self.features[batch])
@@ -133,18 +151,27 @@ class DenseLearner:
         return nn.functional.cross_entropy(outputs, targets)
 
 
+def raw_scores_on(device: torch.device, net: DenseNet, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """What `DenseNet.raw_scores` gives, to float64 rounding, worked out on a device."""
+    values = torch.from_numpy(features.astype(np.float64)).to(device)
+    for place, layer in enumerate(net.layers):
+        weight, bias = (torch.from_numpy(part.astype(np.float64)).to(device) for part in (layer.weight, layer.bias))
+        values = (values.relu() if place else values) @ weight + bias
+    return np.asarray(values.cpu().numpy(), dtype=np.float64)
+
+
 class _SeededDropout(nn.Module):
     """Dropout that draws from a generator of its own, so that trainings side by side do not disturb each other."""
 
     def __init__(self, probability: float, generator: torch.Generator) -> None:
         super().__init__()
         self._keep = 1.0 - probability
-        self._generator = generator
+        self.generator = generator
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         if not self.training or self._keep >= 1.0:
             return values
-        kept = torch.rand(values.shape, generator=self._generator) < self._keep
+        kept = torch.rand(values.shape, generator=self.generator, device=values.device) < self._keep
         return values * kept / self._keep
 
 
@@ -163,6 +190,25 @@ def _build_net(configuration: Configuration, inputs: int, outputs: int, generato
         if index < len(widths) - 2:
             modules += [nn.ReLU(), _SeededDropout(float(configuration["dropout"]), generator)]
     return nn.Sequential(*modules)
+
+
+def _on_cpu(state: Any) -> Any:
+    """The same nested state, its tensors on the CPU."""
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, dict):
+        return {key: _on_cpu(value) for key, value in state.items()}
+    return [_on_cpu(value) for value in state] if isinstance(state, list) else state
+
+
+def _to_gpu(learner: Learner) -> None:
+    assert isinstance(learner, DenseLearner), "only nets train on a GPU"
+    if not torch.cuda.is_available():
+        raise ClusterError(
+            f"workers = gpu gave this training a GPU that torch {torch.__version__} cannot use; "
+            "install a CUDA build of torch on the GPU nodes, or set workers: cpu."
+        )
+    learner.move_to(torch.device("cuda"))
 
 
 def _build(configuration: Configuration, data: TrainingData, seed: int) -> Learner:
@@ -192,6 +238,7 @@ def _dense_family(name: str, space: SearchSpace, max_units: int) -> Family:
         build=_build,
         restore=_restore,
         together=Together(nominal_seconds=nominal_seconds_together, build=_build_batch),
+        on_gpu=OnGpu(nominal_seconds=nominal_seconds_on_gpu, move=_to_gpu),
     )
 
 

@@ -20,16 +20,33 @@ _REFERENCE_FLOPS = 1.2e10
 """Multiply-adds that a reference core does in a second on layers of this size."""
 _STEP_SECONDS = 5e-4
 """Fixed price of one optimiser step: Python and kernel launches."""
+_GPU_FLOPS = 2e12
+"""Multiply-adds that a reference GPU does in a second: layers of this size reach a tenth of its peak in float32."""
+_GPU_STEP_SECONDS = 6e-4
+"""The same fixed price there: Python, and a launch for each kernel, a tenth of a millisecond for ten of them."""
 _CACHED_VALUES = 1e6
 """Floats that the caches of one core hold; passes over more of them wait for memory."""
 
 
 def nominal_seconds(configuration: Configuration, size: DataSize, units: int) -> float:
     """Seconds of that many epochs on a reference core."""
+    return units * _epoch_seconds(configuration, size, flops=_REFERENCE_FLOPS, step_seconds=_STEP_SECONDS)
+
+
+def nominal_seconds_on_gpu(configuration: Configuration, size: DataSize, units: int) -> float:
+    """Seconds of that many epochs on a reference GPU.
+
+    Its coefficients are those of data sheets, not fitted: `scripts/bench_crossover.py` measures a machine's, and a
+    search learns them as it goes.
+    """
+    return units * _epoch_seconds(configuration, size, flops=_GPU_FLOPS, step_seconds=_GPU_STEP_SECONDS)
+
+
+def _epoch_seconds(configuration: Configuration, size: DataSize, *, flops: float, step_seconds: float) -> float:
     multiply_adds = sum(a * b for a, b in pairwise(_widths(configuration, size)))
     steps = _num_steps(configuration, size)
     num_layers = int(configuration.get("num_layers", 0))
-    return units * (3 * size.rows * multiply_adds / _REFERENCE_FLOPS + steps * _STEP_SECONDS * (1 + num_layers))
+    return 3 * size.rows * multiply_adds / flops + steps * step_seconds * (1 + num_layers)
 
 
 def nominal_seconds_together(spans: Sequence[Span], size: DataSize) -> float:

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlcluster.data.schema import TaskKind
-from mlcluster.spec import Configuration, SearchSpace
+from mlcluster.spec import Configuration, Device, SearchSpace
 from mlcluster.train.structure import Structure
 
 Encoding = Literal["ordinal", "dense"]
@@ -107,6 +107,16 @@ class Together:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class OnGpu:
+    """How a family trains on a GPU."""
+
+    nominal_seconds: Callable[[Configuration, DataSize, int], float]
+    """Seconds that a reference GPU needs for that many units."""
+    move: Callable[[Learner], None]
+    """Takes a learner there. Raises ClusterError where there is no GPU that can be used."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Family:
     """A kind of model that can be searched."""
 
@@ -126,3 +136,10 @@ class Family:
     """Whether more units mean beginning again: a segment then pays for all of its units, and reports once."""
     together: Together | None = None
     """None where each configuration is trained by itself."""
+    on_gpu: OnGpu | None = None
+    """None where it trains on CPUs only."""
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """What it may be trained on."""
+        return ("cpu",) if self.on_gpu is None else ("cpu", "gpu")

@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mlcluster.spec import Configuration
+from mlcluster.spec import Configuration, Device
 from mlcluster.train.families import FAMILIES
 from mlcluster.train.learner import Learner, TrainingData
 from mlcluster.train.metrics import METRICS, as_loss
@@ -37,6 +37,8 @@ class Segment:
     """What it may take once it has begun."""
     deadline: float
     """Seconds since the epoch up to which its worker is paid for, late beginnings included."""
+    device: Device = "cpu"
+    """What its worker trains on."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,12 +118,17 @@ class CheckpointFolder:
 
 
 def load_learner(segment: Segment, data: TrainingData, checkpoints: CheckpointFolder) -> Learner:
-    """The learner of a segment at its `start_units`."""
+    """The learner of a segment at its `start_units`, on the segment's device."""
     family = FAMILIES[segment.family]
     if segment.start_units == 0:
-        return family.build(segment.configuration, data, segment.seed)
-    state = checkpoints.read(checkpoints.name(segment.trial_id, segment.start_units))
-    return family.restore(state, segment.configuration, data, segment.seed)
+        learner = family.build(segment.configuration, data, segment.seed)
+    else:
+        state = checkpoints.read(checkpoints.name(segment.trial_id, segment.start_units))
+        learner = family.restore(state, segment.configuration, data, segment.seed)
+    if segment.device == "gpu":
+        assert family.on_gpu is not None, f"{segment.family} trains on CPUs"
+        family.on_gpu.move(learner)
+    return learner
 
 
 def save_learner(segment: Segment, learner: Learner, checkpoints: CheckpointFolder) -> str:

@@ -6,7 +6,9 @@ journal back as a story, `render_report` makes a page of it. Not here: how to tr
 """
 
 from mlcluster.tune.benchmark import Benchmark, BenchmarkTask, Curve, Thresholds, load_benchmark
+from mlcluster.tune.crossover import Crossover, crossovers
 from mlcluster.tune.journal import read_journal
+from mlcluster.tune.placement import Placement, cheapest_worker, first_on
 from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
 from mlcluster.tune.report import Selection, StudyReport, report_on
 from mlcluster.tune.report_accounts import ForecastCheck
@@ -33,6 +35,7 @@ __all__ = [
     "Benchmark",
     "BenchmarkTask",
     "BestSoFar",
+    "Crossover",
     "Curve",
     "Ending",
     "ForecastCheck",
@@ -41,6 +44,7 @@ __all__ = [
     "Measured",
     "Piece",
     "PieceOutcome",
+    "Placement",
     "SearchRun",
     "SearchSettings",
     "SearchedTrial",
@@ -58,7 +62,10 @@ __all__ = [
     "TrialSummary",
     "VirtualClock",
     "Winner",
+    "cheapest_worker",
     "check_room_for_one_trial",
+    "crossovers",
+    "first_on",
     "free_decisions",
     "load_benchmark",
     "plan_study",

@@ -6,8 +6,10 @@ from dataclasses import asdict, fields
 
 from mlcluster.cost import Duration
 from mlcluster.search import Candidate, Decision, Suggestion
+from mlcluster.spec import Device
 from mlcluster.train import TrialReport
 from mlcluster.tune.journal import Event
+from mlcluster.tune.placement import Placement
 from mlcluster.tune.plan import StudyPlan
 
 _BESIDE_A_REPORT = ("usd_so_far", "elapsed")
@@ -15,19 +17,40 @@ _BESIDE_A_REPORT = ("usd_so_far", "elapsed")
 
 def begin_event(plan: StudyPlan, *, at: float) -> Event:
     """A driver takes up the study."""
-    terms = {"num_slots": plan.budget.num_slots, "usd_per_second": plan.budget.usd_per_second}
+    terms = {
+        "num_slots": plan.budget.num_slots,
+        "usd_per_second": plan.budget.usd_per_second,
+        "slot_usd_per_second": {kind.name: kind.usd_per_second for kind in plan.budget.kinds},
+    }
     return Event(
         kind="begin", at=at, data={"study_id": plan.study_id, "seed": plan.seed, "metric": plan.metric, **terms}
     )
 
 
-def start_event(suggestion: Suggestion, *, piece: str, at: float, limit_seconds: float, duration: Duration) -> Event:
+def line_event(suggestion: Suggestion, placement: Placement, *, at: float) -> Event:
+    """A suggestion is accepted, and waits for a worker of its kind."""
+    return Event(kind="line", at=at, data={**asdict(suggestion), **_worker(placement)})
+
+
+def start_event(
+    suggestion: Suggestion, placement: Placement, *, piece: str, at: float, limit_seconds: float, duration: Duration
+) -> Event:
     """A segment begins, in the piece that is led by the trial `piece` (its own, where it is trained alone).
 
     `duration` is what the cost model said of it.
     """
-    beside = {"piece": piece, "limit_seconds": limit_seconds, **asdict(duration)}
+    beside = {"piece": piece, "limit_seconds": limit_seconds, **asdict(duration), **_worker(placement)}
     return Event(kind="start", at=at, data={**asdict(suggestion), **beside})
+
+
+def _worker(placement: Placement) -> dict[str, str]:
+    return {"worker": placement.worker, "worker_reason": placement.reason}
+
+
+def placement_of(event: Event) -> Placement:
+    """The kind of worker of a start or a line event; in journals from before there were several, a CPU."""
+    worker: Device = event.data.get("worker", "cpu")
+    return Placement(worker=worker, reason=str(event.data.get("worker_reason", "")))
 
 
 def piece_of(event: Event) -> str:
@@ -36,7 +59,7 @@ def piece_of(event: Event) -> str:
 
 
 def suggestion_of(event: Event) -> Suggestion:
-    """What a start event carries out."""
+    """What a start event carries out, or a line event announces."""
     known = {field.name: event.data[field.name] for field in fields(Suggestion) if field.name in event.data}
     return Suggestion(**{**known, "candidate": Candidate(**known["candidate"])})
 

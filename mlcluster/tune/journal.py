@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from mlcluster.errors import ClusterError
 
-EventKind = Literal["begin", "start", "report", "lost", "failed", "decision", "interrupted", "end"]
+EventKind = Literal["begin", "line", "unline", "start", "report", "lost", "failed", "decision", "interrupted", "end"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,7 +29,11 @@ class Event:
 
 
 class Journal:
-    """Appends events to a file; each is on disk before the next thing happens."""
+    """Appends events to a file. What was appended outlives this process, and once `sync` is through, the machine.
+
+    A write through to the disk takes milliseconds, several to a trial: so it is made once for all that came since the
+    last one, before any of it is acted on.
+    """
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,14 +41,21 @@ class Journal:
         if path.exists():
             os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
         self._file = path.open("ab")
+        self._is_on_disk = True
         path.chmod(0o600)
 
     def append(self, event: Event) -> None:
-        """Writes an event through to the disk."""
+        """Hands an event to the operating system; it must not be acted on before `sync`."""
         line = json.dumps({"kind": event.kind, "at": event.at, **event.data})
         self._file.write(line.encode() + b"\n")
         self._file.flush()
-        os.fsync(self._file.fileno())
+        self._is_on_disk = False
+
+    def sync(self) -> None:
+        """Returns once all that was appended is on disk."""
+        if not self._is_on_disk:
+            os.fsync(self._file.fileno())
+            self._is_on_disk = True
 
     def close(self) -> None:
         self._file.close()

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from mlcluster.search import Decision, Suggestion
+from mlcluster.spec import Device
 from mlcluster.train import Span, TrialReport, is_cheaper_together
 from mlcluster.tune.plan import StudyPlan
 
@@ -23,6 +24,9 @@ class Piece:
     """Suggestions that one worker carries out as one, and what has come of them so far, by trial."""
 
     started_at: float
+    worker: Device = "cpu"
+    """The kind of worker that has it."""
+    expected_seconds: float = 0.0
     suggestions: list[Suggestion] = field(default_factory=list)
     reports: dict[str, TrialReport] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
@@ -40,12 +44,20 @@ class Piece:
         return {trial_id: report.seconds / whole for trial_id, report in self.reports.items()}
 
 
-def nominal_seconds(plan: StudyPlan, suggestions: Sequence[Suggestion]) -> float:
-    """Of a piece, as the estimates of its family have it."""
+def nominal_seconds(plan: StudyPlan, suggestions: Sequence[Suggestion], worker: Device = "cpu") -> float:
+    """Of a piece on a kind of worker, as the estimates of its family have it. Only CPUs train several as one."""
     if len(suggestions) == 1:
-        return _alone_seconds(plan, suggestions[0])
+        return _alone_seconds(plan, suggestions[0], worker)
+    assert worker == "cpu", "several are trained as one on CPUs only"
     cost = plan.together[suggestions[0].candidate.family]
     return SEGMENT_OVERHEAD_SECONDS * len(suggestions) + cost([_span(suggestion) for suggestion in suggestions])
+
+
+def able_workers(plan: StudyPlan, suggestion: Suggestion) -> tuple[Device, ...]:
+    """The kinds of worker in the plan that can train it."""
+    family = suggestion.candidate.family
+    names = (kind.name for kind in plan.budget.kinds)
+    return tuple(name for name in names if name == "cpu" or family in plan.gpu_costs)
 
 
 def work_shares(plan: StudyPlan, suggestions: Sequence[Suggestion]) -> dict[str, float]:
@@ -64,7 +76,7 @@ def done_seconds(plan: StudyPlan, piece: Piece) -> float:
         units = piece.reports[suggestion.trial_id].units - suggestion.start_units
         trained += shares[suggestion.trial_id] * units / asked
     overhead_seconds = SEGMENT_OVERHEAD_SECONDS * len(piece.suggestions)
-    return overhead_seconds + trained * (nominal_seconds(plan, piece.suggestions) - overhead_seconds)
+    return overhead_seconds + trained * (nominal_seconds(plan, piece.suggestions, piece.worker) - overhead_seconds)
 
 
 def is_worth_joining(plan: StudyPlan, suggestion: Suggestion, members: Sequence[Suggestion]) -> bool:
@@ -78,9 +90,10 @@ def is_worth_joining(plan: StudyPlan, suggestion: Suggestion, members: Sequence[
     return nominal_seconds(plan, [*members, suggestion]) <= MAX_STRETCH * longest
 
 
-def _alone_seconds(plan: StudyPlan, suggestion: Suggestion) -> float:
+def _alone_seconds(plan: StudyPlan, suggestion: Suggestion, worker: Device = "cpu") -> float:
     candidate = suggestion.candidate
-    cost = plan.fidelities[candidate.family].nominal_seconds
+    family = candidate.family
+    cost = plan.gpu_costs[family] if worker == "gpu" else plan.fidelities[family].nominal_seconds
     whole = cost(candidate.configuration, suggestion.stop_units)
     if candidate.family in plan.grown_anew or not suggestion.start_units:
         return SEGMENT_OVERHEAD_SECONDS + whole

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from mlcluster.cost import WorkerKind, all_slots_usd_per_second
 from mlcluster.errors import SpecError
 from mlcluster.search import Fidelity, HyperbandSettings, rung_levels
-from mlcluster.spec import Configuration, SearchSpace, default_configuration
-from mlcluster.train import FAMILIES, DataSize, Encoding, SpansCost, Together
+from mlcluster.spec import Configuration, Device, SearchSpace, default_configuration
+from mlcluster.train import FAMILIES, DataSize, Encoding, OnGpu, SpansCost, Together
+
+UnitsCost = Callable[[Configuration, int], float]
+"""Nominal seconds of a configuration's first units."""
 
 SEARCH_SHARE = 0.85
 """Share of the study's time after which no new trial starts; the rest is for promotions that are due."""
@@ -16,7 +20,10 @@ SEARCH_SHARE = 0.85
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StudyBudget:
-    """What the search may use: seconds of wall clock, and slots (workers) at a price each second in all."""
+    """What the search may use: seconds of wall clock, and slots (workers) at a price each second in all.
+
+    `of_kinds` gives slots of several kinds; where nothing is said, they are CPU workers.
+    """
 
     seconds: float
     num_slots: int
@@ -26,6 +33,35 @@ class StudyBudget:
     """Ends the study after that many, for tests and comparisons; money ends it otherwise."""
     max_together: int = 1
     """How many trials a worker may train as one, where that is cheaper. What it needs is memory for so many."""
+    kinds: tuple[WorkerKind, ...] = ()
+    """At equal dollars a piece runs on the first of them that can train it."""
+
+    def __post_init__(self) -> None:
+        if not self.kinds:
+            usd_per_second = self.usd_per_second / max(1, self.num_slots)
+            cpu = WorkerKind(name="cpu", num_slots=self.num_slots, usd_per_second=usd_per_second)
+            object.__setattr__(self, "kinds", (cpu,))
+        assert sum(kind.num_slots for kind in self.kinds) == self.num_slots, "each slot is of one kind"
+
+    @classmethod
+    def of_kinds(cls, kinds: Sequence[WorkerKind], *, seconds: float, max_trials: int | None = None) -> StudyBudget:
+        """All slots of these kinds, for so long."""
+        return cls(
+            seconds=seconds,
+            num_slots=sum(kind.num_slots for kind in kinds),
+            usd_per_second=all_slots_usd_per_second(kinds),
+            max_trials=max_trials,
+            kinds=tuple(kinds),
+        )
+
+    def kind(self, name: Device) -> WorkerKind:
+        """The workers that train on that."""
+        return next(kind for kind in self.kinds if kind.name == name)
+
+    def slot_usd_per_second(self, name: Device) -> float:
+        """Of a worker of that kind; of the average one, where an earlier driver had a kind that is gone."""
+        prices = {kind.name: kind.usd_per_second for kind in self.kinds}
+        return prices.get(name, self.usd_per_second / max(1, self.num_slots))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -43,6 +79,8 @@ class StudyPlan:
     """Families whose segments begin from nothing each time, whatever was trained before."""
     together: Mapping[str, SpansCost] = field(default_factory=dict)
     """By family that can train several trials as one: the nominal seconds of that."""
+    gpu_costs: Mapping[str, UnitsCost] = field(default_factory=dict)
+    """By family that can train on a GPU: the nominal seconds there."""
 
 
 def plan_study(
@@ -78,6 +116,7 @@ def plan_study(
         budget=budget,
         grown_anew=frozenset(name for name in families if FAMILIES[name].grows_anew),
         together=_together(families, sizes),
+        gpu_costs=_gpu_costs(families, sizes),
     )
 
 
@@ -89,6 +128,17 @@ def _together(families: Sequence[str], sizes: Mapping[Encoding, DataSize]) -> di
         name: cost_of(together, sizes[FAMILIES[name].encoding])
         for name in families
         if (together := FAMILIES[name].together) is not None
+    }
+
+
+def _gpu_costs(families: Sequence[str], sizes: Mapping[Encoding, DataSize]) -> dict[str, UnitsCost]:
+    def cost_of(on_gpu: OnGpu, size: DataSize) -> UnitsCost:
+        return lambda configuration, units: on_gpu.nominal_seconds(configuration, size, units)
+
+    return {
+        name: cost_of(on_gpu, sizes[FAMILIES[name].encoding])
+        for name in families
+        if (on_gpu := FAMILIES[name].on_gpu) is not None
     }
 
 

@@ -1,9 +1,10 @@
-"""Runs a study on Ray Tune: a Searcher for new trials, a TrialScheduler that pauses and resumes, reused actors.
+"""Runs a study on Ray Tune: a Searcher that asks for workers, and a TrialScheduler that hands each its next piece.
 
-One step of the Trainable is one piece: a segment, from a trial's checkpoint to the units that the policy asked for, or
-several that are trained as one, in the Tune trial of the first of them. The Searcher and the TrialScheduler both put
-Tune's questions to one `_Dispatcher`, and that to the `Study`; nothing is decided here. Checkpoints are the study's own
-files, so Tune's carry nothing.
+A Tune trial here is a worker and lasts as long as its process; its step trains one piece: a segment, from a trial's
+checkpoint to the units that the policy asked for, or several that are trained as one. Were each of our trials one of
+Tune's, every one would cost a pause, a reset and a restore of an actor, and 11 KB in each of Tune's snapshots. The
+Searcher and the TrialScheduler both put Tune's questions to one `_Dispatcher`, and that to the `Study`; nothing is
+decided here. Checkpoints are the study's own files, so Tune's carry nothing.
 """
 
 from __future__ import annotations
@@ -15,9 +16,8 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
-from mlcluster.search import Action
+from mlcluster.errors import ClusterError
+from mlcluster.spec import Device
 from mlcluster.train import FAMILIES, Segment, TrialReport, warm_up
 from mlcluster.tune.result import StudyResult
 from mlcluster.tune.study import Study
@@ -42,17 +43,20 @@ Progress = Callable[[Study], None]
 def run_study_on_ray(
     study: Study, trainer: Trainer, *, folder: Path, progress: Progress, together: TrainerTogether | None = None
 ) -> StudyResult:
-    """Drives `study` to its end on the connected Ray cluster, one CPU a slot.
+    """Drives `study` to its end on the connected Ray cluster, each slot with the resources of its kind.
 
     `trainer` runs in the workers (it is sent once, through the object store), and so does `together`, for several
     segments as one; without it they are trained one after the other. `progress` is called after each event.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "3600")
+    # Tune's snapshots are for a restore that is never asked for.
+    os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
     # A lost worker is a line of ours, with what becomes of the trial; Tune would add a traceback and a list.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
+    study.pay_for_workers()
     dispatcher = _Dispatcher(study, progress)
-    trainable = tune.with_resources(_with_parameters(study, trainer, together), {"cpu": 1})
+    trainable = tune.with_resources(_with_parameters(study, trainer, together), _resources_by_worker(study))
     tuner = tune.Tuner(
         trainable,
         param_space={},
@@ -60,9 +64,9 @@ def run_study_on_ray(
             metric="loss",
             mode="min",
             num_samples=-1,
-            search_alg=_SegmentSearcher(dispatcher),
-            scheduler=_SegmentScheduler(dispatcher),
-            reuse_actors=True,
+            search_alg=_WorkerSearcher(dispatcher),
+            scheduler=_PieceScheduler(dispatcher),
+            max_concurrent_trials=study.plan.budget.num_slots,
             trial_dirname_creator=lambda trial: str(trial.trial_id),
         ),
         run_config=tune.RunConfig(
@@ -71,7 +75,6 @@ def run_study_on_ray(
             stop=_StopWhenDone(dispatcher),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
-            checkpoint_config=tune.CheckpointConfig(num_to_keep=None),
         ),
     )
     # Tune prints where its own files lie, on the stdout that belongs to the result.
@@ -86,6 +89,11 @@ def _with_parameters(study: Study, trainer: Trainer, together: TrainerTogether |
     return tune.with_parameters(PieceTrainable, trainer=trainer, together=together, families=known)
 
 
+def _resources_by_worker(study: Study) -> Callable[[Mapping[str, Any]], tune.PlacementGroupFactory]:
+    by_kind = {kind.name: dict(kind.resources) for kind in study.plan.budget.kinds}
+    return lambda config: tune.PlacementGroupFactory([by_kind[config["worker"]]])
+
+
 class PieceTrainable(tune.Trainable):
     """Trains one piece a step, inside a limit of seconds that holds whatever the training does."""
 
@@ -98,64 +106,56 @@ class PieceTrainable(tune.Trainable):
     ) -> None:
         self._trainer = trainer
         self._together = together
-        self._piece = _piece_from(config)
+        self._piece: tuple[Segment, ...] = ()
         _use_one_thread()
-        warm_up(families)
+        try:
+            warm_up(families, config["worker"])
+        except ClusterError as error:
+            log.warning("%s", error)  # whatever is trained here fails with the same words
+
+    def hand(self, piece: tuple[Segment, ...]) -> None:
+        """What the next step trains."""
+        self._piece = piece
 
     def step(self) -> dict[str, Any]:
+        piece, self._piece = self._piece, ()
+        if not piece:
+            return {"loss": math.inf}  # the first step: it is up, and may be handed something
         # A watchdog in C that asks neither the GIL nor the training: once what was paid for is used up the process is
         # gone, so that it never costs more than was reserved for it.
-        paid_seconds = max(0.01, self._piece[0].deadline - time.time())
+        paid_seconds = max(0.01, piece[0].deadline - time.time())
         faulthandler.dump_traceback_later(paid_seconds, exit=True, file=_devnull())
         try:
-            reports = self._train()
+            reports = self._train(piece)
         except Exception as error:
-            log.exception("training failed trial_id=%s", " ".join(segment.trial_id for segment in self._piece))
+            log.exception("training failed trial_id=%s", " ".join(segment.trial_id for segment in piece))
             return {"loss": math.inf, "error": f"{type(error).__name__}: {error}"}
         finally:
             faulthandler.cancel_dump_traceback_later()
         return {"loss": reports[0].loss, "reports": json.dumps([report.to_json() for report in reports])}
 
-    def _train(self) -> Sequence[TrialReport]:
-        if len(self._piece) == 1 or self._together is None:
-            return [self._trainer(segment) for segment in self._piece]
-        return self._together(self._piece)
-
-    def reset_config(self, new_config: dict[str, Any]) -> bool:
-        self._piece = _piece_from(new_config)
-        return True
-
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:  # noqa: ARG002 - Tune's signature
-        return {"segment": self._piece[0].trial_id}
-
-    def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing to do: the segment names its checkpoint."""
-
-
-def _config_of(piece: Sequence[Segment]) -> dict[str, Any]:
-    return {"piece": [asdict(segment) for segment in piece]}
-
-
-def _piece_from(config: Mapping[str, Any]) -> tuple[Segment, ...]:
-    return tuple(Segment(**fields) for fields in config["piece"])
+    def _train(self, piece: tuple[Segment, ...]) -> Sequence[TrialReport]:
+        if len(piece) == 1 or self._together is None:
+            return [self._trainer(segment) for segment in piece]
+        return self._together(piece)
 
 
 class _Dispatcher:
-    """Hands pieces to Tune's two interfaces: new Tune trials to the searcher, paused ones to the scheduler.
-
-    The first trial of a piece leads it: the piece runs in that trial's Tune trial.
-    """
+    """Hands pieces to workers that are up, so that none waits for a worker that may never come."""
 
     def __init__(self, study: Study, progress: Progress) -> None:
         self._study = study
         self._progress = progress
-        self._waiting: tuple[Segment, ...] = ()
-        self._tune_trials: dict[str, Trial] = {}
-        """By the study's trial id; only those that Tune can resume."""
-        self._names: dict[str, str] = {}
-        """From Tune's trial id to the study's."""
-        self.starting: dict[str, Trial] = {}
-        """Resumed trials that Tune has not started yet, by Tune's id."""
+        self._at_work: dict[str, tuple[Segment, ...]] = {}
+        """What each worker trains, by Tune's trial id."""
+        self._workers: dict[str, Device] = {}
+        """The kind of each that was asked for and is not gone, by Tune's trial id."""
+        self._idle: dict[str, Trial] = {}
+        """Workers that are up with nothing to do."""
+        self._kinds = study.plan.budget.kinds
+        self._has_no_piece: set[Device] = set()
+        """Kinds for which the study had nothing. Only a report, a loss or another kind's piece can change that, for
+        time makes it no more."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Dispatcher:
         """Tune copies its searcher and scheduler; both must go on sharing this one."""
@@ -167,77 +167,85 @@ class _Dispatcher:
 
     @property
     def is_done(self) -> bool:
-        return self._study.is_overdue or (not self._peek() and self._study.num_running == 0)
+        if self._at_work:
+            return self._study.is_overdue
+        return len(self._has_no_piece) == len(self._kinds) or not self._study.pay_for_workers()
 
-    def new_trial(self, tune_id: str) -> tuple[Segment, ...]:
-        """The waiting piece, if it needs a new Tune trial."""
-        piece = self._peek()
-        if not piece or piece[0].trial_id in self._tune_trials:
-            return ()
-        self._waiting = ()
-        self._names[tune_id] = piece[0].trial_id
-        return piece
-
-    def resumed_trial(self) -> Trial | None:
-        """The paused Tune trial of the waiting piece, made ready for it."""
-        piece = self._peek()
-        if not piece or piece[0].trial_id not in self._tune_trials:
-            return None
-        trial = self._tune_trials[piece[0].trial_id]
-        if trial.status != Trial.PAUSED:
-            return None
-        self._waiting = ()
-        trial.set_config(_config_of(piece))
-        self.starting[trial.trial_id] = trial
-        return trial
-
-    def add(self, trial: Trial) -> None:
-        """Tune has made the trial that was asked for."""
-        self._tune_trials[self._names[trial.trial_id]] = trial
+    def ask_for_worker(self, tune_id: str) -> Device | None:
+        """The kind of which one more may be of use, if there is such a kind, noted under Tune's id for it."""
+        kinds, idle = list(self._workers.values()), {self._workers[name] for name in self._idle}
+        for kind in self._kinds:
+            if kind.name not in self._has_no_piece | idle and kinds.count(kind.name) < kind.num_slots:
+                self._workers[tune_id] = kind.name
+                return kind.name
+        return None
 
     def report(self, trial: Trial, result: Mapping[str, Any]) -> str:
-        """Tune's word for what becomes of a trial that has reported."""
-        self.starting.pop(trial.trial_id, None)
+        """Takes what a worker has trained; gives Tune's word for what becomes of the worker."""
+        piece = self._at_work.pop(trial.trial_id, ())
+        if piece:
+            self._has_no_piece.clear()
+            self._take_in(piece, result)
+            self._progress(self._study)
+        if self._hand_next_piece(trial):
+            return str(TrialScheduler.CONTINUE)
+        self._idle[trial.trial_id] = trial
+        return str(TrialScheduler.NOOP)
+
+    def pop_employed(self) -> Iterator[Trial]:
+        """Idle workers that now have something to do."""
+        for trial in list(self._idle.values()):
+            if self._hand_next_piece(trial):
+                yield self._idle.pop(trial.trial_id)
+
+    def lose(self, trial: Trial) -> None:
+        """A worker is gone; should the study go on with what it trained, any other takes that up."""
+        self._idle.pop(trial.trial_id, None)
+        self._workers.pop(trial.trial_id, None)
+        piece = self._at_work.pop(trial.trial_id, ())
+        if not piece:
+            log.warning("a worker ended that had nothing to do")
+            return
+        names = " ".join(segment.trial_id for segment in piece)
+        log.warning("lost trial_id=%s: its worker ended; going on from its last checkpoint", names)
+        self._has_no_piece.clear()
+        self._study.lose(piece[0].trial_id, "its worker ended")
+        self._progress(self._study)
+
+    def _take_in(self, piece: tuple[Segment, ...], result: Mapping[str, Any]) -> None:
         if "error" in result:
-            return self._fail(self._names[trial.trial_id], result["error"])
-        leader = self._names[trial.trial_id]
-        actions = {}
+            log.warning("failed trial_id=%s: %s", piece[0].trial_id, result["error"])
+            self._study.fail(piece[0].trial_id, result["error"])
+            return
         for fields in json.loads(result["reports"]):
             report = TrialReport.from_json(fields)
             decision = self._study.report(report)
             log.info("%s trial_id=%s: %s", decision.action, report.trial_id, decision.reason)
-            actions[report.trial_id] = decision.action
-        self._progress(self._study)
-        if actions[leader] is Action.PAUSE:
-            return str(TrialScheduler.PAUSE)
-        self._tune_trials.pop(leader, None)
-        return str(TrialScheduler.STOP)
 
-    def _fail(self, trial_id: str, error: str) -> str:
-        log.warning("failed trial_id=%s: %s", trial_id, error)
-        self._tune_trials.pop(trial_id, None)
-        self._study.fail(trial_id, error)
-        self._progress(self._study)
-        return str(TrialScheduler.STOP)
+    def _hand_next_piece(self, trial: Trial) -> bool:
+        worker = self._workers[trial.trial_id]
+        piece = () if worker in self._has_no_piece else self._next_piece(worker)
+        if not piece:
+            return False
+        self._at_work[trial.trial_id] = piece
+        # An actor does what it is told in the order in which it is told, so this comes before the step that trains it.
+        trial.temporary_state.ray_actor.hand.remote(piece)
+        return True
 
-    def lose(self, trial: Trial) -> None:
-        """The trial's actor is gone; should the study go on with it, a new Tune trial is made."""
-        self.starting.pop(trial.trial_id, None)
-        trial_id = self._names[trial.trial_id]
-        log.warning("lost trial_id=%s: its worker ended; going on from its last checkpoint", trial_id)
-        self._tune_trials.pop(trial_id, None)
-        self._study.lose(trial_id, "its worker ended")
-        self._progress(self._study)
-
-    def _peek(self) -> tuple[Segment, ...]:
-        """The next piece, asked for once and kept until it is handed out."""
-        if not self._waiting and self._study.num_running < self._study.plan.budget.num_slots:
-            self._waiting = self._study.next_piece()
-        return self._waiting
+    def _next_piece(self, worker: Device) -> tuple[Segment, ...]:
+        """The study's; and which kinds of worker need not be asked now, or may be asked again."""
+        in_line = {kind.name: self._study.num_in_line(kind.name) for kind in self._kinds}
+        piece = self._study.next_piece(worker)
+        if piece:
+            self._has_no_piece.clear()
+            return piece
+        self._has_no_piece.add(worker)
+        self._has_no_piece -= {name for name, length in in_line.items() if self._study.num_in_line(name) > length}
+        return ()
 
 
-class _SegmentSearcher(Searcher):
-    """Gives Tune the pieces whose first trial begins (in this driver)."""
+class _WorkerSearcher(Searcher):
+    """Asks Tune for a worker while the study may have something for it; how many there are at most, Tune knows."""
 
     def __init__(self, dispatcher: _Dispatcher) -> None:
         super().__init__(metric="loss", mode="min")
@@ -246,8 +254,8 @@ class _SegmentSearcher(Searcher):
     def suggest(self, trial_id: str) -> Any:
         if self._dispatcher.is_done:
             return Searcher.FINISHED
-        piece = self._dispatcher.new_trial(trial_id)
-        return _config_of(piece) if piece else None
+        worker = self._dispatcher.ask_for_worker(trial_id)
+        return None if worker is None else {"worker": worker}
 
     def on_trial_complete(self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False) -> None:
         """Nothing to do: the scheduler has told the study."""
@@ -260,15 +268,12 @@ class _SegmentSearcher(Searcher):
         """Nothing to restore: the study keeps its own journal."""
 
 
-class _SegmentScheduler(FIFOScheduler):
-    """Pauses each trial after its segment, and resumes those that the study sends on."""
+class _PieceScheduler(FIFOScheduler):
+    """Sends each worker on with its next piece, as soon as there is one."""
 
     def __init__(self, dispatcher: _Dispatcher) -> None:
         super().__init__()
         self._dispatcher = dispatcher
-
-    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002 - Tune's signature
-        self._dispatcher.add(trial)
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:  # noqa: ARG002
         return self._dispatcher.report(trial, result)
@@ -276,17 +281,16 @@ class _SegmentScheduler(FIFOScheduler):
     def on_trial_error(self, tune_controller: Any, trial: Trial) -> None:  # noqa: ARG002
         self._dispatcher.lose(trial)
 
-    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:  # noqa: ARG002
-        for trial in list(self._dispatcher.starting.values()):
-            if trial.status == Trial.PENDING:
-                return trial
-            if trial.status == Trial.RUNNING:
-                self._dispatcher.starting.pop(trial.trial_id)
-        return self._dispatcher.resumed_trial()
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        # An idle worker is kept as it is, for Tune ends all but one of those that are paused. Tune has no public word
+        # for "its next step now": its own schedulers call the controller's underscored methods as well.
+        for trial in self._dispatcher.pop_employed():
+            tune_controller._schedule_trial_train(trial)
+        return None  # those that have not begun, Tune starts by itself
 
 
 class _StopWhenDone(Stopper):
-    """Ends the experiment, paused trials included, once the study has nothing left to do."""
+    """Ends the experiment, idle workers included, once the study has nothing left to do."""
 
     def __init__(self, dispatcher: _Dispatcher) -> None:
         self._dispatcher = dispatcher

@@ -48,7 +48,7 @@ def simulate_study(
     queue: list[_Completion] = []
     sequence = 0
     while True:
-        while study.num_running < study.plan.budget.num_slots and (piece := study.next_piece()):
+        while piece := study.next_piece():
             reports = train(piece)
             ends_at = clock.now + _seconds(piece, reports, clock.now)
             heapq.heappush(queue, _Completion(ends_at, sequence, piece, reports))

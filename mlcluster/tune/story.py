@@ -68,6 +68,8 @@ class SegmentStory:
     decision: Decision | None = None
     rung_after: int | None = None
     """Where the trial stands with it: above `rung` where a higher one asks for no more units."""
+    worker_reason: str = ""
+    """Why on that kind of worker; empty where there was no other."""
     note: str | None = None
     """The error, or how the worker was lost."""
 
@@ -217,6 +219,7 @@ class _Teller:
                 reason=suggestion.reason,
                 started_at=event.at - self.began_at,
                 worker=data.get("worker", "cpu"),
+                worker_reason=data.get("worker_reason", ""),
                 start_units=suggestion.start_units,
                 stop_units=suggestion.stop_units,
                 expected_seconds=data["expected_seconds"],
@@ -296,7 +299,8 @@ class _Teller:
         if segment.usd is not None or segment.held_seconds is None or not is_billed:
             return segment
         studys = self.usd / self.seconds if self.seconds else 0.0
-        usd_per_second = self.begin.get("usd_per_second", studys) / self.begin.get("num_slots", self.most_open)
+        slots = self.begin.get("usd_per_second", studys) / self.begin.get("num_slots", self.most_open)
+        usd_per_second = self.begin.get("slot_usd_per_second", {}).get(segment.worker, slots)
         return replace(segment, usd=segment.held_seconds * usd_per_second)
 
 

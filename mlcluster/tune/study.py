@@ -21,18 +21,23 @@ from mlcluster.search import (
     TrialRecord,
     TrialState,
 )
+from mlcluster.spec import Device
 from mlcluster.train import CheckpointFolder, CurvePoint, Segment, TrialReport, as_loss
 from mlcluster.tune.events import (
     begin_event,
     decision_event,
+    line_event,
     piece_of,
+    placement_of,
     report_event,
     report_of,
     start_event,
     suggestion_of,
 )
 from mlcluster.tune.journal import Event, Journal
+from mlcluster.tune.lines import Lines, Placed
 from mlcluster.tune.piece import Piece, done_seconds, is_worth_joining, nominal_seconds, work_shares
+from mlcluster.tune.placement import Placement
 from mlcluster.tune.plan import SEARCH_SHARE, StudyPlan
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
 
@@ -58,7 +63,7 @@ class _TrialBook:
     """What the study keeps about a trial beside the policy's record."""
 
     seconds: float = 0.0
-    expected_seconds: float = 0.0
+    expected_usd: float = 0.0
     num_losses: int = 0
     curve: list[CurvePoint] = field(default_factory=list)
     latest: TrialReport | None = None
@@ -89,6 +94,7 @@ class _Offer:
     """A piece that could start now: it is paid for, but nobody was told."""
 
     suggestions: tuple[Suggestion, ...]
+    placement: Placement
     duration: Duration
     allowance: _Allowance
 
@@ -111,10 +117,13 @@ class Study:
         self._ledger = ledger
         self._policy = AsyncHyperband(plan.settings, source=source, fidelities=dict(plan.fidelities))
         self._cost_model = CostModel()
+        self._lines = Lines(plan, self._cost_model)
         self._books: dict[str, _TrialBook] = {}
         self._running: dict[str, _Running] = {}
         self._improvements: list[Improvement] = []
         self._errors: list[str] = []
+        self._superseded: list[str] = []
+        """Checkpoints to delete once the reports that made them needless are on disk."""
         self._checkpoints = CheckpointFolder(folder / "checkpoints")
         self._journal = Journal(folder / "journal.jsonl")
         self.is_resumed = bool(self._journal.past)
@@ -167,23 +176,37 @@ class Study:
         is_hopeless = len(self._errors) >= MAX_FIRST_FAILURES and not self._improvements
         return self._errors[-1] if is_hopeless else None
 
-    def next_piece(self) -> tuple[Segment, ...]:
-        """What a free worker should train now as one, with its worst case paid for; empty where there is nothing.
+    def num_running_on(self, worker: Device) -> int:
+        """The same, of one kind of worker."""
+        return len({running.piece for running in self._running.values() if running.piece.worker == worker})
 
-        Several segments only where `StudyBudget.max_together` allows it and the estimates say that it is cheaper.
-        """
-        if self.failure is not None:
-            return ()
+    def num_in_line(self, worker: Device) -> int:
+        """Trials that wait for a worker of a kind."""
+        return self._lines.num_waiting(worker)
+
+    def pay_for_workers(self) -> bool:
+        """Keeps the nodes paid for while no worker is up; False where the money or the minutes for that are gone."""
         now = self._clock()
-        suggestion = self._policy.suggest(new_trials=self._may_start_trials(now))
-        offer = None if suggestion is None else self._offer((suggestion,), now)
-        if offer is None:
-            return ()
-        self._policy.accept(offer.suggestions[0])
-        while (larger := self._with_one_more(offer, now)) is not None:
-            offer = larger
-            self._policy.accept(offer.suggestions[-1])
-        return self._start(offer, now)
+        if self._lease.paid_until <= now + RELEASE_SECONDS:
+            until = min(now + WORKER_START_SECONDS + RELEASE_SECONDS, self._lease.latest_end())
+            # A hair less, for the latest end is a quotient and may be off by a rounding.
+            self._lease.try_extend(now + (until - now) * (1 - 1e-9), now=now)
+        return self._lease.paid_until > now
+
+    def next_piece(self, worker: Device | None = None) -> tuple[Segment, ...]:
+        """What a free worker of a kind should train now as one; empty where there is nothing, or none is free.
+
+        Without a kind, what any free worker should. Its worst case is paid for. Several segments only where
+        `StudyBudget.max_together` allows it and the estimates say that it is cheaper. What was reported before, and
+        what is to be trained now, are on disk when this returns.
+        """
+        piece: tuple[Segment, ...] = ()
+        for kind in self.plan.budget.kinds:
+            is_asked = worker in (None, kind.name) and self.num_running_on(kind.name) < kind.num_slots
+            if is_asked and not piece and self.failure is None:
+                piece = self._next_piece(kind.name, self._clock())
+        self._commit()
+        return piece
 
     def next_segment(self) -> Segment | None:
         """The same for a study that trains each trial alone; None where there is nothing."""
@@ -194,6 +217,7 @@ class Study:
         """Takes what a segment came to, and says what becomes of its trial.
 
         The dollars of a piece are split by the seconds of its members, so they are booked with the last of these.
+        Asking for the next piece is what puts the report on disk.
         """
         now = self._clock()
         usd, seconds = self.usd_so_far, self._seconds_before + now - self._started_at
@@ -240,9 +264,11 @@ class Study:
         """Releases the workers, settles the bill and gives what was found. Nothing may be running."""
         assert not self._running, "a study is finished once nothing runs any more"
         now = self._clock()
+        self._clear_lines(now)
         self._lease.release(now=now)
         ending = Ending.DONE if self._has_done_its_least() else Ending.BUDGET
         self._journal.append(Event(kind="end", at=now, data={"ending": ending}))
+        self._commit()
         self._journal.close()
         shares = self._ledger.shares_of(ACCOUNT)
         return StudyResult(
@@ -252,6 +278,7 @@ class Study:
             trials={
                 trial.trial_id: self._summary(trial, usd=shares.get(trial.trial_id, 0.0))
                 for trial in self._policy.trials
+                if trial.trial_id in self._books  # the others have only stood in line
             },
             improvements=tuple(self._improvements),
             usd=self._ledger.spent_on(ACCOUNT),
@@ -260,33 +287,73 @@ class Study:
             failure=self.failure,
         )
 
-    def _offer(self, suggestions: tuple[Suggestion, ...], now: float) -> _Offer | None:
+    def _next_piece(self, worker: Device, now: float) -> tuple[Segment, ...]:
+        placed = self._find_work(worker, now)
+        offer = None if placed is None else self._offer((placed.suggestion,), placed.placement, now)
+        if offer is None:
+            return ()
+        if not self._lines.leave(offer.suggestions[0].trial_id):
+            self._policy.accept(offer.suggestions[0])
+        while (larger := self._with_one_more(offer, now)) is not None:
+            offer = larger
+            self._policy.accept(offer.suggestions[-1])
+        return self._start(offer, now)
+
+    def _find_work(self, worker: Device, now: float) -> Placed | None:
+        """Whose turn it is on a free slot of a kind; what belongs on others is put in line for them meanwhile."""
+        first = self._lines.first(worker)
+        if first is not None:
+            return first
+        busy, next_up = self._busy_seconds(now), None
+        while (suggestion := self._policy.suggest(new_trials=self._may_start_trials(now))) is not None:
+            next_up = self._lines.place(suggestion)
+            if next_up.placement.worker == worker:
+                return next_up
+            room = self._lease.latest_end() - now - RELEASE_SECONDS - HANDOVER_SECONDS
+            if not self._lines.has_room(next_up.placement.worker) or self._lines.done_seconds(next_up, busy) > room:
+                return self._lines.for_idle(worker, busy, next_up)
+            self._journal.append(line_event(suggestion, next_up.placement, at=now))
+            self._policy.accept(suggestion)
+            self._lines.stand(next_up)
+        return self._lines.for_idle(worker, busy, None)
+
+    def _busy_seconds(self, now: float) -> dict[Device, list[float]]:
+        """How long each running piece is expected to go on, by kind of worker."""
+        busy: dict[Device, list[float]] = {kind.name: [] for kind in self.plan.budget.kinds}
+        for piece in {running.piece for running in self._running.values()}:
+            busy[piece.worker].append(max(0.0, piece.started_at + piece.expected_seconds - now))
+        return busy
+
+    def _offer(self, suggestions: tuple[Suggestion, ...], placement: Placement, now: float) -> _Offer | None:
         """A piece of these, with its worst case paid for; None where that does not fit."""
-        family = suggestions[0].candidate.family
-        duration = self._cost_model.predict(family, nominal_seconds(self.plan, suggestions))
+        kind_of_work = (suggestions[0].candidate.family, placement.worker)
+        duration = self._cost_model.predict(kind_of_work, nominal_seconds(self.plan, suggestions, placement.worker))
         allowance = self._allow(duration, now)
         if allowance is None:
             return None
-        return _Offer(suggestions=suggestions, duration=duration, allowance=allowance)
+        return _Offer(suggestions=suggestions, placement=placement, duration=duration, allowance=allowance)
 
     def _with_one_more(self, offer: _Offer, now: float) -> _Offer | None:
         """The offer with the policy's next suggestion in it; None where that is better left to another worker."""
         may_start_trials, budget = self._may_start_trials(now), self.plan.budget
+        worker = offer.placement.worker
         # Workers cost the same idle or busy: where no new trial would keep the others busy, each takes what there is.
-        others_would_idle = not may_start_trials and self.num_running + 1 < budget.num_slots
-        if len(offer.suggestions) >= budget.max_together or others_would_idle:
+        others_would_idle = not may_start_trials and self.num_running_on(worker) + 1 < budget.kind(worker).num_slots
+        if worker != "cpu" or len(offer.suggestions) >= budget.max_together or others_would_idle:
             return None
         suggestion = self._policy.suggest(new_trials=may_start_trials)
         if suggestion is None or not is_worth_joining(self.plan, suggestion, offer.suggestions):
+            return None
+        if self._lines.place(suggestion).placement.worker != worker:
             return None
         # Whoever has lost a worker goes on alone: it may be the cause, and must not take others with it.
         members = (*offer.suggestions, suggestion)
         if any(book.num_losses for member in members if (book := self._books.get(member.trial_id)) is not None):
             return None
-        return self._offer(members, now)
+        return self._offer(members, offer.placement, now)
 
     def _start(self, offer: _Offer, now: float) -> tuple[Segment, ...]:
-        piece = Piece(started_at=now)
+        piece = Piece(started_at=now, worker=offer.placement.worker)
         shares = work_shares(self.plan, offer.suggestions)
         for suggestion in offer.suggestions:
             duration = offer.duration.share(shares[suggestion.trial_id])
@@ -294,6 +361,7 @@ class Study:
             self._journal.append(
                 start_event(
                     suggestion,
+                    offer.placement,
                     piece=offer.suggestions[0].trial_id,
                     at=now,
                     limit_seconds=offer.allowance.limit_seconds,
@@ -305,8 +373,10 @@ class Study:
     def _enter(self, piece: Piece, suggestion: Suggestion, allowance: _Allowance, expected_seconds: float) -> None:
         """A suggestion that was accepted runs from now on, in a piece."""
         piece.suggestions.append(suggestion)
-        self._books.setdefault(suggestion.trial_id, _TrialBook()).expected_seconds += expected_seconds
-        segment = self._segment(suggestion, allowance)
+        piece.expected_seconds += expected_seconds
+        expected_usd = expected_seconds * self.plan.budget.slot_usd_per_second(piece.worker)
+        self._books.setdefault(suggestion.trial_id, _TrialBook()).expected_usd += expected_usd
+        segment = self._segment(suggestion, allowance, piece.worker)
         self._running[suggestion.trial_id] = _Running(segment=segment, piece=piece)
 
     def _has_done_its_least(self) -> bool:
@@ -334,7 +404,7 @@ class Study:
             return None
         return _Allowance(limit_seconds=limit_seconds, deadline=deadline)
 
-    def _segment(self, suggestion: Suggestion, allowance: _Allowance) -> Segment:
+    def _segment(self, suggestion: Suggestion, allowance: _Allowance, worker: Device) -> Segment:
         return Segment(
             trial_id=suggestion.trial_id,
             family=suggestion.candidate.family,
@@ -344,6 +414,7 @@ class Study:
             stop_units=suggestion.stop_units,
             limit_seconds=allowance.limit_seconds,
             deadline=allowance.deadline,
+            device=worker,
         )
 
     def _trial_seed(self, trial_id: str) -> int:
@@ -352,7 +423,7 @@ class Study:
 
     def _book(self, piece: Piece, shares: Mapping[str, float], now: float) -> None:
         """Splits the bill of a worker since it took up a piece; with what became of each trial, it is written down."""
-        slot_share = 1 / self.plan.budget.num_slots
+        slot_share = self.plan.budget.slot_usd_per_second(piece.worker) / self.plan.budget.usd_per_second
         for trial_id, share in shares.items():
             seconds = share * (now - piece.started_at)
             usd = self._lease.share(trial_id, seconds=seconds, slot_share=slot_share, now=now)
@@ -379,13 +450,19 @@ class Study:
         book.latest = report
         if math.isfinite(report.loss) and (book.best is None or report.loss < book.best.loss):
             book.best = report
-        for name in before - book.checkpoints:
+        self._superseded += before - book.checkpoints
+
+    def _commit(self) -> None:
+        """Puts on disk what was written down, before anything is done because of it."""
+        self._journal.sync()
+        for name in self._superseded:
             self._checkpoints.delete(name)
+        self._superseded.clear()
 
     def _observe_cost(self, piece: Piece) -> None:
         """Once a piece: its members share one worker, so that their seconds say the same."""
         self._cost_model.observe(
-            piece.suggestions[0].candidate.family,
+            (piece.suggestions[0].candidate.family, piece.worker),
             nominal_seconds=done_seconds(self.plan, piece),
             actual_seconds=sum(report.seconds for report in piece.reports.values()),
         )
@@ -426,7 +503,7 @@ class Study:
             value=book.best.curve[-1].value if book.best else None,
             seconds=book.seconds,
             usd=usd,
-            forecast_usd=book.expected_seconds * self.plan.budget.usd_per_second / self.plan.budget.num_slots,
+            forecast_usd=book.expected_usd,
             curve=tuple(book.curve),
             checkpoint=book.best.checkpoint if book.best else None,
             seed=self._trial_seed(trial.trial_id),
@@ -447,14 +524,21 @@ class Study:
                 case "interrupted":
                     running = self._running.pop(str(event.data["trial_id"]))
                     self._policy.lose(running.segment.trial_id, units=running.segment.start_units)
+                case "line":
+                    self._policy.accept(suggestion_of(event))
+                    self._lines.stand(Placed(suggestion=suggestion_of(event), placement=placement_of(event)))
+                case "unline":
+                    self._take_out_of_line(str(event.data["trial_id"]), int(event.data["units"]))
                 case "begin" | "decision" | "end":
                     continue
 
     def _replay_start(self, event: Event) -> None:
         suggestion, leader = suggestion_of(event), piece_of(event)
         is_leader = leader == suggestion.trial_id
-        piece = Piece(started_at=event.at) if is_leader else self._running[leader].piece
-        self._policy.accept(suggestion)
+        new_piece = Piece(started_at=event.at, worker=placement_of(event).worker)
+        piece = new_piece if is_leader else self._running[leader].piece
+        if not self._lines.leave(suggestion.trial_id):
+            self._policy.accept(suggestion)
         allowance = _Allowance(limit_seconds=event.data["limit_seconds"], deadline=event.at)
         self._enter(piece, suggestion, allowance, float(event.data["expected_seconds"]))
 
@@ -467,3 +551,15 @@ class Study:
             self._journal.append(Event(kind="interrupted", at=now, data={"trial_id": trial_id}))
             self._running.pop(trial_id)
             self._policy.lose(trial_id, units=running.segment.start_units)
+        self._clear_lines(now)
+
+    def _clear_lines(self, now: float) -> None:
+        """Trials that wait for a worker stand where they stood before: this driver's workers may be others."""
+        for placed in self._lines.all():
+            trial_id, units = placed.suggestion.trial_id, placed.suggestion.start_units
+            self._journal.append(Event(kind="unline", at=now, data={"trial_id": trial_id, "units": units}))
+            self._take_out_of_line(trial_id, units)
+
+    def _take_out_of_line(self, trial_id: str, units: int) -> None:
+        self._lines.leave(trial_id)
+        self._policy.lose(trial_id, units=units)

@@ -136,10 +136,9 @@ def test_a_dry_run_shows_the_plan_and_leaves_no_trace(project: Path, verb: str) 
 
 @pytest.mark.parametrize("verb", [("plan",), ("run", "--dry-run")])
 def test_keys_that_nothing_acts_on_yet_are_said(project: Path, verb: tuple[str, ...]) -> None:
-    notes = run_here(project, *verb, "--set", "monitor.drift.psi=0.1", "--set", "workers=both").stderr.splitlines()
+    notes = run_here(project, *verb, "--set", "monitor.drift.psi=0.1").stderr.splitlines()
     assert notes == [
         "note: monitor is accepted, and nothing acts on it yet",
-        "note: workers is accepted, and the search runs on CPU workers for now",
     ]
     assert run_here(project, *verb, "--set", "workers=cpu").stderr == ""
 
@@ -226,3 +225,29 @@ def test_help_answers_without_importing_ray_or_torch(tmp_path: Path) -> None:
         "print(sorted({'ray', 'torch', 'mlflow'} & set(sys.modules)), file=sys.stderr)"
     )
     assert run_process(tmp_path, command=(sys.executable, "-c", probe)).stderr == "[]\n"
+
+
+@pytest.mark.parametrize("verb", [("plan",), ("run",)])
+def test_gpu_workers_where_there_is_no_gpu_are_refused_with_what_there_is(
+    project: Path, verb: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    refused = run_here(project, *verb, "--set", "workers=gpu")
+    assert refused.code == 2
+    assert "workers = gpu asks for a GPU, and there are " in refused.complaint
+    assert "set workers: auto or cpu" in refused.complaint
+
+
+def test_a_plan_shows_the_kinds_of_worker_and_where_a_gpu_is_cheaper(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    asked = ("plan", "--set", "workers=both", "--set", "prices.gpu_hour=0.01")
+    text = run_here(project, *asked).stdout
+    assert "workers 3 cpu at $0.05 an hour each, 1 gpu at $0.06 an hour each\n" in text
+    assert "mlp, other values largest: gpu from width " in text
+    told = run_here(project, *asked, "--json").json
+    assert [(kind["name"], kind["num_slots"]) for kind in told["worker_kinds"]] == [("cpu", 3), ("gpu", 1)]
+    assert {one["family"] for one in told["crossovers"]} == {"linear", "mlp"}
+    assert told["workers"] == 4

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlcluster.cost import Ledger
+from mlcluster.cost import Ledger, WorkerKind
 from mlcluster.search import BestFamiliesSource, Fidelity, HyperbandSettings, RandomWithinFamily
-from mlcluster.spec import Configuration, FloatDomain
+from mlcluster.spec import Configuration, FloatDomain, IntDomain
 from mlcluster.train import CurvePoint, Segment, Span, TrialReport
 from mlcluster.tune import Study, StudyBudget, StudyPlan, StudyResult, VirtualClock, read_journal, simulate_study
 from mlcluster.tune.journal import Event
@@ -35,10 +35,13 @@ def synthetic_plan(
     seed: int = 0,
     unit_seconds: float = 1.0,
     max_together: int = 1,
+    num_gpus: int = 0,
 ) -> StudyPlan:
     """A study in which a unit of each trial is nominally `unit_seconds` long.
 
     Trials of the family `toy` can be trained as one: each but the longest adds a tenth of what it would cost alone.
+    They can also be trained on GPUs, in a fifth of the time after two units, at three times the price; a GPU's worker
+    takes a share of `usd_per_second`, which is of all workers.
     """
 
     def nominal_seconds(configuration: Configuration, units: int) -> float:
@@ -48,6 +51,14 @@ def synthetic_plan(
         alone = sorted((span.stop_units - span.start_units) * unit_seconds for span in spans)
         return alone[-1] + 0.1 * sum(alone[:-1])
 
+    def nominal_seconds_on_gpu(configuration: Configuration, units: int) -> float:
+        return (2 + units / 5) * unit_seconds
+
+    slot_usd = usd_per_second / (num_slots + 3 * num_gpus)
+    kinds = (
+        WorkerKind(name="cpu", num_slots=num_slots, usd_per_second=slot_usd),
+        WorkerKind(name="gpu", num_slots=num_gpus, usd_per_second=3 * slot_usd, resources={"CPU": 1.0, "GPU": 1.0}),
+    )
     fidelity = Fidelity(max_units=MAX_UNITS, nominal_seconds=nominal_seconds)
     return StudyPlan(
         study_id="synthetic",
@@ -58,13 +69,53 @@ def synthetic_plan(
         settings=HyperbandSettings(rungs_seconds=tuple(units * unit_seconds for units in RUNGS)),
         budget=StudyBudget(
             seconds=seconds,
-            num_slots=num_slots,
+            num_slots=num_slots + num_gpus,
             usd_per_second=usd_per_second,
             max_trials=max_trials,
             max_together=max_together,
+            kinds=kinds if num_gpus else (),
         ),
         grown_anew=frozenset({"tree"} & set(families)),
         together={name: nominal_seconds_together for name in families if name == "toy"},
+        gpu_costs={name: nominal_seconds_on_gpu for name in families if name == "toy"},
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speeds:
+    """Of learners whose work is their width, each unit: a core has no start, a GPU one that all widths pay."""
+
+    cpu_width_per_second: float = 100.0
+    gpu_width_per_second: float = 8_000.0
+    gpu_start_seconds: float = 1.0
+
+    def seconds(self, width: float, units: int, device: str) -> float:
+        if device == "gpu":
+            return units * (self.gpu_start_seconds + width / self.gpu_width_per_second)
+        return units * width / self.cpu_width_per_second
+
+
+def width_plan(
+    kinds: Sequence[WorkerKind], speeds: Speeds, *, max_trials: int, seed: int = 0, unit_seconds: float = 1.0
+) -> StudyPlan:
+    """A study of nets of width 1 to 10,000, and of trees that know no GPU, which are as wide as 50."""
+    spaces = {
+        "nets": {**SPACE, "width": IntDomain(low=1, high=10_000, default=100, log=True)},
+        "trees": {**SPACE, "width": IntDomain(low=50, high=51, default=50)},
+    }
+
+    def cost_on(device: str) -> Callable[[Configuration, int], float]:
+        return lambda configuration, units: unit_seconds * speeds.seconds(configuration["width"], units, device)
+
+    return StudyPlan(
+        study_id="widths",
+        metric="log_loss",
+        seed=seed,
+        spaces=spaces,
+        fidelities=dict.fromkeys(spaces, Fidelity(max_units=MAX_UNITS, nominal_seconds=cost_on("cpu"))),
+        settings=HyperbandSettings(rungs_seconds=tuple(10 * unit_seconds * units for units in RUNGS)),
+        budget=StudyBudget.of_kinds(kinds, seconds=1e6, max_trials=max_trials),
+        gpu_costs={"nets": cost_on("gpu")},
     )
 
 

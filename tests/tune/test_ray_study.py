@@ -15,6 +15,8 @@ import psutil
 import pytest
 
 from mlcluster.cost import read_ledger
+from mlcluster.tune import first_on, read_journal, tell_study
+from tests.tune import gpu_driver
 from tests.tune.dying_driver import CAP_USD
 from tests.tune.studies import (
     MAX_UNITS,
@@ -43,10 +45,10 @@ class Drivers:
 
     folder: Path
 
-    def start(self) -> psutil.Popen:
+    def start(self, program: str = "dying_driver") -> psutil.Popen:
         with (self.folder / "driver.log").open("a") as log:
             return psutil.Popen(
-                [sys.executable, "-m", "tests.tune.dying_driver", str(self.folder)],
+                [sys.executable, "-m", f"tests.tune.{program}", str(self.folder)],
                 cwd=REPOSITORY,
                 stdout=log,
                 stderr=log,
@@ -201,3 +203,40 @@ def _stock_trainable() -> type[Any]:
             self._units = (checkpoint or {"units": 0})["units"]
 
     return OneUnitAStep
+
+
+def test_with_a_logical_gpu_large_nets_run_on_it_and_small_ones_on_the_cpu(drivers: Drivers, tmp_path: Path) -> None:
+    driver = drivers.start("gpu_driver")
+    assert driver.wait(timeout=150) == 0, (tmp_path / "driver.log").read_text()[-2000:]
+    seen = noted(tmp_path / "seen.jsonl")
+    assert {(one["device"], one["gpus"]) for one in seen} == {("cpu", 0.0), ("gpu", 1.0)}
+    pids = [{one["pid"] for one in seen if one["device"] == device} for device in ("cpu", "gpu")]
+    assert [len(of_kind) for of_kind in pids] == [1, 1], "a worker is kept for all pieces of its kind"
+    assert not pids[0] & pids[1]
+
+    story = tell_study(read_journal(tmp_path / "study" / "journal.jsonl"))
+    assert len(story.trials) == gpu_driver.MAX_TRIALS
+    switch = first_on(
+        "gpu",
+        range(1, 10_001),
+        gpu_driver.KINDS,
+        lambda width: {kind.name: gpu_driver.SPEEDS.seconds(width, 1, kind.name) for kind in gpu_driver.KINDS},
+    )
+    assert switch is not None
+    nets = [trial for trial in story.trials if trial.family == "nets"]
+    # Near the switch the two kinds cost the same, and what was learnt of either decides; a slot that would idle helps.
+    workers = {
+        size: {
+            one.worker
+            for trial in nets
+            for one in trial.segments
+            if one.worker_reason.startswith("cheapest: ") and is_of_size(float(trial.configuration["width"]))
+        }
+        for size, is_of_size in (
+            ("small", lambda width: width < switch / 4),
+            ("large", lambda width: width > 4 * switch),
+        )
+    }
+    assert workers == {"small": {"cpu"}, "large": {"gpu"}}
+    ended = json.loads((tmp_path / "ended.json").read_text())
+    assert 0 < ended["trials"] <= ended["bill"]

@@ -39,7 +39,7 @@ def quick_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def as_of_old(events: list[Event]) -> list[Event]:
     """The journal as it was written before it held decisions, terms and worst cases."""
-    later = {"metric", "num_slots", "usd_per_second", "worst_case_seconds"}
+    later = {"metric", "num_slots", "usd_per_second", "slot_usd_per_second", "worst_case_seconds"}
     return [
         replace(event, data={key: value for key, value in event.data.items() if key not in later})
         for event in events

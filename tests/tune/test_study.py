@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -40,19 +39,24 @@ class DriverDies(BaseException):
 
 @dataclass
 class Disk:
-    """Stands in for `os.fsync`: at the given call the driver dies, with some of the last line not yet on disk."""
+    """Stands in for `os.fsync`: at the given call the machine dies, with some of what was written not yet on disk."""
 
     dies_at: int | None = None
     torn_share: float = 0.0
     calls: int = 0
+    on_disk_bytes: dict[Path, int] = field(default_factory=dict)
+    """By file: what is certain to outlive the machine."""
 
     def fsync(self, descriptor: int) -> None:
         self.calls += 1
-        if self.calls != self.dies_at:
-            return
         path = Path(f"/proc/self/fd/{descriptor}").resolve()
-        last_line_bytes = len(path.read_bytes()[:-1].split(b"\n")[-1]) + 1
-        os.ftruncate(descriptor, path.stat().st_size - round(self.torn_share * last_line_bytes))
+        if self.calls != self.dies_at:
+            self.on_disk_bytes[path] = path.stat().st_size
+            return
+        self.on_disk_bytes.setdefault(path, 0)
+        for each, on_disk_bytes in self.on_disk_bytes.items():
+            lost_bytes = round(self.torn_share * (each.stat().st_size - on_disk_bytes))
+            os.truncate(each, each.stat().st_size - lost_bytes)
         raise DriverDies
 
 
@@ -152,6 +156,7 @@ class Schedule:
     slowdown_sigma: float
     loss_share: float
     max_together: int
+    num_gpus: int
     crashes: tuple[tuple[int, float, float], ...]
     """Per driver that dies: at which write, how much of that line is torn off, seconds until the next driver."""
 
@@ -165,6 +170,7 @@ schedules = st.builds(
     slowdown_sigma=st.sampled_from([0.0, 0.5, 2.0]),
     loss_share=st.sampled_from([0.0, 0.1, 0.5]),
     max_together=st.sampled_from([1, 4]),
+    num_gpus=st.sampled_from([0, 1, 2]),
     crashes=st.lists(st.tuples(st.integers(1, 60), st.floats(0.0, 1.0), st.floats(0.0, 30.0)), max_size=3).map(tuple),
 )
 
@@ -181,12 +187,14 @@ def run_through_crashes(
         max_trials=30,
         seed=schedule.seed % 1000,
         max_together=schedule.max_together,
+        num_gpus=schedule.num_gpus,
     )
     truth = Truth(plan, schedule.cap_usd)
     clock = CheckedClock(truth)
     training = RandomTraining(np.random.default_rng(schedule.seed), schedule.slowdown_sigma, schedule.loss_share)
     for dies_at, torn_share, downtime_seconds in (*schedule.crashes, (None, 0.0, 0.0)):
-        patch.setattr(os, "fsync", Disk(dies_at, torn_share).fsync)
+        on_disk_bytes = {path: path.stat().st_size for path in folder.rglob("*.jsonl")}
+        patch.setattr(os, "fsync", Disk(dies_at, torn_share, on_disk_bytes=on_disk_bytes).fsync)
         ledger = None
         try:
             study, ledger = open_study(plan, folder, cap_usd=schedule.cap_usd, clock=clock)
@@ -256,12 +264,21 @@ def memory_of(study: Study) -> dict[str, object]:
     num_segments=st.integers(0, 40),
     num_slots=st.integers(1, 3),
     max_together=st.integers(1, 5),
+    num_gpus=st.integers(0, 1),
 )
 def test_a_new_driver_knows_all_that_the_dead_one_knew_and_runs_nothing_twice(
-    seed: int, num_segments: int, num_slots: int, max_together: int, tmp_path_factory: pytest.TempPathFactory
+    seed: int,
+    num_segments: int,
+    num_slots: int,
+    max_together: int,
+    num_gpus: int,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
     folder = tmp_path_factory.mktemp("study")
-    plan = synthetic_plan(num_slots=num_slots, max_trials=15, seed=seed, max_together=max_together)
+    families = ("toy", "tree") if num_gpus else ("toy",)
+    plan = synthetic_plan(
+        families=families, num_slots=num_slots, max_trials=15, seed=seed, max_together=max_together, num_gpus=num_gpus
+    )
     clock = VirtualClock(1_000.0)
     executed: list[tuple[str, int]] = []
 
@@ -411,28 +428,50 @@ def test_a_trial_without_a_finite_loss_fails_and_the_study_goes_on(folder: Path,
 
 
 @abandoning
-def test_a_trial_that_kills_its_worker_is_given_up_for_good_even_if_the_driver_dies_meanwhile(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_trial_that_kills_its_worker_is_given_up_for_good_even_if_the_driver_dies_meanwhile(folder: Path) -> None:
     """The second loss and the giving up are one decision, wherever between its writes the driver dies."""
     plan = synthetic_plan(max_trials=1)
-    for write in range(1, 5):
-        here, clock = folder / str(write), VirtualClock(0.0)
+    for num_written in (1, 2):
+        here, clock = folder / str(num_written), VirtualClock(0.0)
         study, ledger = open_study(plan, here, cap_usd=10.0, clock=clock)
         study.next_segment()
         study.lose("t0000", "its worker was lost")
         study.next_segment()
-        with monkeypatch.context() as patch:
-            disk = Disk(dies_at=write)
-            patch.setattr(os, "fsync", disk.fsync)
-            with contextlib.suppress(DriverDies):
-                study.lose("t0000", "its worker was lost")
+        journal = here / "study" / "journal.jsonl"
+        before = journal.read_bytes()
+        study.lose("t0000", "its worker was lost")
+        written = journal.read_bytes()[len(before) :].splitlines(keepends=True)
+        assert len(written) == 2
+        journal.write_bytes(before + b"".join(written[:num_written]))
         ledger.close()
         again, ledger = open_study(plan, here, cap_usd=10.0, clock=clock)
         assert again.trials[0].state is TrialState.FAILED
         assert again.next_segment() is None
         again.finish()
         ledger.close()
+
+
+@abandoning
+def test_a_checkpoint_is_only_deleted_once_the_report_that_supersedes_it_is_on_disk(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the machine could die with neither, and the trial would have nothing to go on from."""
+    kept, clock = folder / "study" / "checkpoints", VirtualClock(0.0)
+    kept.mkdir(parents=True)
+    study, ledger = open_study(synthetic_plan(max_trials=3), folder, cap_usd=10.0, clock=clock)
+    while (segment := study.next_segment()) is not None and segment.start_units == 0:
+        (kept / f"{segment.trial_id}-1.state").write_bytes(b"state")
+        study.report(paced(segment))
+    assert segment is not None
+    superseded = kept / f"{segment.trial_id}-1.state"
+    seen: list[bool] = []
+    monkeypatch.setattr(os, "fsync", lambda _: seen.append(superseded.exists()))
+    study.report(paced(segment))
+    assert superseded.exists()
+    study.next_segment()
+    assert seen and all(seen)
+    assert not superseded.exists()
+    ledger.close()
 
 
 def test_only_checkpoints_that_may_be_needed_are_kept(folder: Path) -> None:
