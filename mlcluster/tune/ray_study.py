@@ -27,6 +27,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from mlcluster.errors import ClusterError
 from mlcluster.train import FAMILIES, Segment, TrialReport, warm_up
 from mlcluster.tune.result import StudyResult
 from mlcluster.tune.study import Study
@@ -36,6 +37,8 @@ log = logging.getLogger(__name__)
 Trainer = Callable[[Segment], TrialReport]
 TrainerTogether = Callable[[Sequence[Segment]], Sequence[TrialReport]]
 Progress = Callable[[Study], None]
+MAX_STILLBORN = 3
+"""When that many workers have ended before they were up, and none came up, no other one will."""
 
 
 def run_study_on_ray(
@@ -45,6 +48,9 @@ def run_study_on_ray(
 
     `trainer` runs in the workers (it is sent once, through the object store), and so does `together`, for several
     segments as one; without it they are trained one after the other. `progress` is called after each event.
+
+    Raises:
+        ClusterError: no worker comes up. What the nodes have cost is on the bill.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "3600")
@@ -79,7 +85,12 @@ def run_study_on_ray(
     with redirect_stdout(io.StringIO()):
         tuner.fit()
     study.end_overdue()
-    return study.finish()
+    result = study.finish()
+    if dispatcher.is_hopeless:
+        raise ClusterError(
+            f"{MAX_STILLBORN} workers ended while they started, and none came up; see Ray's worker logs."
+        )
+    return result
 
 
 def _with_parameters(study: Study, trainer: Trainer, together: TrainerTogether | None) -> Any:
@@ -142,6 +153,9 @@ class _Dispatcher:
         """Workers that are up with nothing to do."""
         self._has_no_piece = False
         """The study had nothing to hand out, which only a report or a loss can change: time makes it no more."""
+        self._up: set[str] = set()
+        """All that have ever been up."""
+        self._num_stillborn = 0
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Dispatcher:
         """Tune copies its searcher and scheduler; both must go on sharing this one."""
@@ -152,10 +166,14 @@ class _Dispatcher:
         return _nothing, ()
 
     @property
+    def is_hopeless(self) -> bool:
+        return self._num_stillborn >= MAX_STILLBORN and not self._up
+
+    @property
     def is_done(self) -> bool:
         if self._at_work:
             return self._study.is_overdue
-        return self._has_no_piece or not self._study.pay_for_workers()
+        return self.is_hopeless or self._has_no_piece or not self._study.pay_for_workers()
 
     @property
     def may_use_a_worker(self) -> bool:
@@ -163,6 +181,7 @@ class _Dispatcher:
 
     def report(self, trial: Trial, result: Mapping[str, Any]) -> str:
         """Takes what a worker has trained; gives Tune's word for what becomes of the worker."""
+        self._up.add(trial.trial_id)
         piece = self._at_work.pop(trial.trial_id, ())
         if piece:
             self._has_no_piece = False
@@ -185,6 +204,7 @@ class _Dispatcher:
         self._idle.pop(trial.trial_id, None)
         piece = self._at_work.pop(trial.trial_id, ())
         if not piece:
+            self._num_stillborn += trial.trial_id not in self._up
             log.warning("a worker ended that had nothing to do")
             return
         names = " ".join(segment.trial_id for segment in piece)

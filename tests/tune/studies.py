@@ -132,6 +132,8 @@ class SyntheticTrainer:
 
     folder: Path
     seconds_per_unit: float = 0.0
+    reports_seconds: bool = True
+    """Whether it says how long it took. What is reported does not depend on the machine otherwise."""
     deaths: tuple[tuple[str, int, int], ...] = ()
 
     def __call__(self, segment: Segment) -> TrialReport:
@@ -140,8 +142,8 @@ class SyntheticTrainer:
         for _ in range(segment.start_units, segment.stop_units):
             time.sleep(self.seconds_per_unit)
         note(self.folder / "executed.jsonl", segment_key(segment))
-        # Without a pace, what is reported does not depend on the machine.
-        seconds = time.monotonic() - started if self.seconds_per_unit else 0.01
+        is_measured = self.seconds_per_unit > 0 and self.reports_seconds
+        seconds = time.monotonic() - started if is_measured else 0.01
         return report_of(segment, seconds=seconds)
 
     def together(self, segments: Sequence[Segment]) -> tuple[TrialReport, ...]:
