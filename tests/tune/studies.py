@@ -195,6 +195,30 @@ class StuckTrainer:
         return SyntheticTrainer(self.folder)(segment)
 
 
+@dataclass(frozen=True)
+class WhereTrainer:
+    """Notes on which node it begins each segment."""
+
+    folder: Path
+
+    def __call__(self, segment: Segment) -> TrialReport:
+        import ray
+
+        note(self.folder / "begun.jsonl", [ray.get_runtime_context().get_node_id(), segment_key(segment)])
+        return SyntheticTrainer(self.folder, seconds_per_unit=0.3)(segment)
+
+
+class UnreadableTrainer:
+    """A worker that is sent it cannot even read it."""
+
+    def __reduce__(self) -> Any:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise ImportError("no such module on this worker")
+
+
 def segment_key(segment: Segment) -> list[Any]:
     return [segment.trial_id, segment.start_units, segment.stop_units]
 

@@ -21,17 +21,15 @@ import pytest
 
 from mlcluster.cost import read_ledger
 from mlcluster.errors import ClusterError
-from mlcluster.train import Segment, TrialReport
 from mlcluster.tune import Study, VirtualClock, read_journal
 from mlcluster.tune.events import report_of
 from tests.tune.dying_driver import CAP_USD, drive_on, many_kills_plan
 from tests.tune.studies import (
-    SyntheticTrainer,
+    UnreadableTrainer,
+    WhereTrainer,
     journal_of,
-    note,
     noted,
     open_study,
-    segment_key,
     synthetic_plan,
 )
 
@@ -223,19 +221,6 @@ def spare_node(ray_address: str, tmp_path: Path) -> Iterator[SpareNode]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-@dataclass(frozen=True)
-class WhereTrainer:
-    """Notes on which node it begins each segment."""
-
-    folder: Path
-
-    def __call__(self, segment: Segment) -> TrialReport:
-        import ray
-
-        note(self.folder / "begun.jsonl", [ray.get_runtime_context().get_node_id(), segment_key(segment)])
-        return SyntheticTrainer(self.folder, seconds_per_unit=0.3)(segment)
-
-
 def test_a_node_that_is_killed_loses_what_it_was_training_and_another_one_goes_on_with_it(
     spare_node: SpareNode, tmp_path: Path
 ) -> None:
@@ -257,23 +242,13 @@ def test_a_node_that_is_killed_loses_what_it_was_training_and_another_one_goes_o
     assert killed
     assert len(result.ranked()) == 18
     (lost,) = journal_of(tmp_path, "lost")
-    begun = [(node, tuple(key)) for node, key in noted(tmp_path / "begun.jsonl")]
-    where = [node for node, key in begun if (spare_node.node_id, key) in begun and key[0] == lost["trial_id"]]
-    assert where[0] == spare_node.node_id
-    assert set(where[1:]) and spare_node.node_id not in where[1:]
+    begun = noted(tmp_path / "begun.jsonl")
+    lost_segment = [segment for node, segment in begun if node == spare_node.node_id][-1]
+    assert lost_segment[0] == lost["trial_id"]
+    first, second = [node for node, segment in begun if segment == lost_segment]
+    assert first == spare_node.node_id != second
     (booked,) = [entry.usd for entry in read_ledger(tmp_path / "ledger.jsonl") if entry.details.get("lost")]
     assert result.lost_usd == booked > 0
-
-
-class UnreadableTrainer:
-    """A worker that is sent it cannot even read it."""
-
-    def __reduce__(self) -> Any:
-        return _refuse, ()
-
-
-def _refuse() -> None:
-    raise ImportError("no such module on this worker")
 
 
 @pytest.mark.usefixtures("ray_session")
