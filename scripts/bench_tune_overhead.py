@@ -31,7 +31,7 @@ from mlcluster.cost import Ledger
 from mlcluster.search import BestFamiliesSource, Fidelity, HyperbandSettings, RandomWithinFamily
 from mlcluster.spec import FloatDomain
 from mlcluster.train import CurvePoint, Segment, TrialReport
-from mlcluster.tune import Study, StudyBudget, StudyPlan, read_journal
+from mlcluster.tune import Study, StudyBudget, StudyPlan, halving_policy, read_journal
 
 NUM_SLOTS = 2
 SPACE = {"quality": FloatDomain(low=0.0, high=1.0, default=0.5)}
@@ -116,7 +116,9 @@ def run_study(num_trials: int, folder: Path) -> Measured:
         started = time.perf_counter()
         ledger = Ledger(folder / "ledger.jsonl", cap_usd=1_000.0, now=time.time())
         source = BestFamiliesSource(RandomWithinFamily(plan.spaces, seed=0), tuple(plan.spaces), seed=0)
-        study = Study(plan, folder=folder / "study", ledger=ledger, source=source, clock=time.time)
+        study = Study(
+            plan, folder=folder / "study", ledger=ledger, policy=halving_policy(plan, source), clock=time.time
+        )
         result = run_study_on_ray(study, train, folder=folder / "ray", progress=lambda _: None)
         ledger.close()
         seconds = time.perf_counter() - started

@@ -13,7 +13,8 @@ from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.workspace import RunFolder, write_json
 from mlcluster.data import DatasetSnapshot
 from mlcluster.errors import BudgetExhausted, ClusterError, SpecError
-from mlcluster.search import BestFamiliesSource, CandidateSource, RandomWithinFamily
+from mlcluster.search import BestFamiliesSource, RandomWithinFamily, SearchPolicy
+from mlcluster.spec import Search
 from mlcluster.train import (
     CheckpointFolder,
     Segment,
@@ -21,7 +22,17 @@ from mlcluster.train import (
     TrialReport,
     run_segment,
 )
-from mlcluster.tune import Selection, Study, StudyPlan, StudyResult, StudyStory, read_journal, tell_study
+from mlcluster.tune import (
+    Selection,
+    Study,
+    StudyPlan,
+    StudyResult,
+    StudyStory,
+    halving_policy,
+    promise_policy,
+    read_journal,
+    tell_study,
+)
 
 
 def run_tune_stage(context: RunContext, snapshot: DatasetSnapshot) -> StudyResult:
@@ -39,7 +50,7 @@ def run_tune_stage(context: RunContext, snapshot: DatasetSnapshot) -> StudyResul
         plan,
         folder=context.run.study,
         ledger=context.ledger,
-        source=candidate_source(plan),
+        policy=search_policy(context.spec.tune.search, plan),
         clock=time.time,
     )
     if study.is_resumed:
@@ -112,11 +123,12 @@ def _plan_study(context: RunContext, snapshot: DatasetSnapshot, data: TrainingDa
     return plan_search(context.spec, sizes, budget, task=snapshot.schema.target.task, seed=context.seed)
 
 
-def candidate_source(plan: StudyPlan) -> CandidateSource:
-    """Defaults first, then families by how well they do, with TPE inside each."""
+def search_policy(search: Search, plan: StudyPlan) -> SearchPolicy:
+    """What decides: by promise, or by rank with families by how well they do and TPE inside each."""
+    if search == "promise":
+        return promise_policy(plan)
     from mlcluster.search.optuna_source import TpeWithinFamily
 
     random = RandomWithinFamily(plan.spaces, seed=plan.seed)
-    return BestFamiliesSource(
-        TpeWithinFamily(plan.spaces, fallback=random, seed=plan.seed), list(plan.spaces), seed=plan.seed
-    )
+    tpe = TpeWithinFamily(plan.spaces, fallback=random, seed=plan.seed)
+    return halving_policy(plan, BestFamiliesSource(tpe, list(plan.spaces), seed=plan.seed))

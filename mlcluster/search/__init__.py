@@ -15,6 +15,7 @@ from mlcluster.search.candidate import (
 )
 from mlcluster.search.cost_aware import CostAwareHyperband, CostAwareSettings, SearchProblem
 from mlcluster.search.hyperband import AsyncHyperband, HyperbandSettings
+from mlcluster.search.ladders import CostTerms
 from mlcluster.search.policy import Action, Decision, Fidelity, SearchPolicy, Suggestion, TrialRecord, TrialState
 from mlcluster.search.rungs import REDUCTION_FACTOR, rung_levels, units_within
 
@@ -27,6 +28,7 @@ __all__ = [
     "CandidateSource",
     "CostAwareHyperband",
     "CostAwareSettings",
+    "CostTerms",
     "Decision",
     "FamilySource",
     "Fidelity",

@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mlcluster.cost import CostModel
 from mlcluster.search.beliefs import Beliefs, BeliefSettings, Outlook
 from mlcluster.search.candidate import Candidate
 from mlcluster.search.joint_space import Floats, JointSpace
@@ -74,13 +73,13 @@ class _Offer:
 
 
 class CostAwareHyperband:
-    """See the module. `cost_model` is shared with whoever observes the seconds; its kinds are the families."""
+    """See the module. Seconds may be weighed by what a worker costs: then it is dollars that the policy counts."""
 
-    def __init__(self, settings: CostAwareSettings, problem: SearchProblem, cost_model: CostModel) -> None:
+    def __init__(self, settings: CostAwareSettings, problem: SearchProblem) -> None:
         self._settings = settings
         self._problem = problem
         self._space = JointSpace(problem.spaces)
-        self._ladders = Ladders(settings.rungs_seconds, dict(problem.fidelities), settings.costs, cost_model)
+        self._ladders = Ladders(settings.rungs_seconds, problem.fidelities, settings.costs)
         self._proposals = Proposals(self._space, settings.proposals, seed=problem.seed)
         self._table = TrialTable(num_axes=self._space.num_axes, num_rungs=len(settings.rungs_seconds))
         self._beliefs = Beliefs(self._space, self._table, settings.beliefs, seed=problem.seed)
@@ -135,6 +134,7 @@ class CostAwareHyperband:
         record = self._records[row]
         self._num_reports += 1
         is_first_report = self._table.units[row] == 0
+        self._ladders.observe(record.candidate, self._space, units=(record.units, units), seconds=seconds)
         self._table.targets[row] = 0
         self._table.seconds[row] += seconds
         self._table.losses[row] = loss

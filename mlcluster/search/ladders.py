@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,13 +34,11 @@ class CostTerms:
 class Ladders:
     """The rungs of each candidate in units, and what it takes to climb them."""
 
-    def __init__(
-        self, rungs_seconds: Sequence[float], fidelities: dict[str, Fidelity], terms: CostTerms, cost_model: CostModel
-    ) -> None:
+    def __init__(self, rungs_seconds: Sequence[float], fidelities: Mapping[str, Fidelity], terms: CostTerms) -> None:
         self._rungs_seconds = np.array(rungs_seconds)
         self._fidelities = fidelities
         self._terms = terms
-        self._cost_model = cost_model
+        self._cost_model = CostModel()
 
     def of(self, candidate: Candidate) -> Ints:
         """Units at each rung, shape (num_rungs,)."""
@@ -51,6 +49,17 @@ class Ladders:
 
         levels = self._rungs_seconds
         return np.array([units_within(level, nominal_seconds, max_units=fidelity.max_units) for level in levels])
+
+    def observe(self, candidate: Candidate, space: JointSpace, *, units: tuple[int, int], seconds: float) -> None:
+        """Learns from a segment, from one number of units to another, what its configuration costs."""
+        nominal_seconds = self._fidelities[candidate.family].nominal_seconds
+        before = nominal_seconds(candidate.configuration, units[0]) if units[0] else 0.0
+        self._cost_model.observe(
+            candidate.family,
+            nominal_seconds=nominal_seconds(candidate.configuration, units[1]) - before,
+            actual_seconds=max(0.0, seconds - self._terms.overhead_seconds),
+            point=space.own_point(candidate.family, candidate.configuration),
+        )
 
     def stages_of_trials(self, table: TrialTable, rows: Ints, *, room_seconds: float) -> tuple[Stage, ...]:
         """What lies before started trials, by the pace that each has shown."""

@@ -18,7 +18,18 @@ from mlcluster.spec.space import (
     Value,
     default_configuration,
 )
-from mlcluster.spec.tune import FAMILIES, BudgetSpec, Device, Family, LimitsSpec, Metric, PricesSpec, TuneSpec, Workers
+from mlcluster.spec.tune import (
+    FAMILIES,
+    BudgetSpec,
+    Device,
+    Family,
+    LimitsSpec,
+    Metric,
+    PricesSpec,
+    Search,
+    TuneSpec,
+    Workers,
+)
 from mlcluster.spec.verify import FAIRNESS_METRICS, GATE_METRICS, GateSpec
 from mlcluster.spec.yaml_document import YamlDocument, parse_yaml, read_yaml
 
@@ -45,6 +56,7 @@ __all__ = [
     "PricesSpec",
     "ProjectSpec",
     "Replicas",
+    "Search",
     "SearchSpace",
     "ServeSpec",
     "SplitSpec",

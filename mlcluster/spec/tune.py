@@ -39,6 +39,9 @@ class LimitsSpec(Section):
     model_mb: PositiveFloat | None = None
 
 
+Search = Literal["promise", "halving"]
+
+
 class TuneSpec(Section):
     """What to search for, and how much it may spend."""
 
@@ -48,6 +51,8 @@ class TuneSpec(Section):
     prefer_simple_within: Annotated[float, Field(ge=0)] = 0.0
     """The simplest family whose score is this close to the best one wins."""
     limits: LimitsSpec = LimitsSpec()
+    search: Search = "promise"
+    """`promise` asks a model of curves and costs which trial to pay for next; `halving` goes by rank at each rung."""
 
 
 class PricesSpec(Section):

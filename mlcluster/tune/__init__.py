@@ -10,6 +10,7 @@ from mlcluster.tune.crossover import Crossover, crossovers
 from mlcluster.tune.journal import read_journal
 from mlcluster.tune.placement import Placement, cheapest_worker, first_on
 from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
+from mlcluster.tune.policies import halving_policy, promise_policy
 from mlcluster.tune.report import Selection, StudyReport, report_on
 from mlcluster.tune.report_accounts import ForecastCheck
 from mlcluster.tune.report_html import render_report
@@ -67,8 +68,10 @@ __all__ = [
     "crossovers",
     "first_on",
     "free_decisions",
+    "halving_policy",
     "load_benchmark",
     "plan_study",
+    "promise_policy",
     "read_journal",
     "render_report",
     "report_on",

@@ -14,9 +14,8 @@ from pathlib import Path
 from mlcluster.cost import CostModel, Duration, LeaseTerms, Ledger, NodeLease
 from mlcluster.search import (
     Action,
-    AsyncHyperband,
-    CandidateSource,
     Decision,
+    SearchPolicy,
     Suggestion,
     TrialRecord,
     TrialState,
@@ -108,14 +107,14 @@ class Study:
         *,
         folder: Path,
         ledger: Ledger,
-        source: CandidateSource,
+        policy: SearchPolicy,
         clock: Callable[[], float],
     ) -> None:
         """Begins the study, or goes on where the journal in `folder` ends."""
         self.plan = plan
         self._clock = clock
         self._ledger = ledger
-        self._policy = AsyncHyperband(plan.settings, source=source, fidelities=dict(plan.fidelities))
+        self._policy = policy
         self._cost_model = CostModel()
         self._lines = Lines(plan, self._cost_model)
         self._books: dict[str, _TrialBook] = {}
@@ -305,17 +304,29 @@ class Study:
         if first is not None:
             return first
         busy, next_up = self._busy_seconds(now), None
-        while (suggestion := self._policy.suggest(new_trials=self._may_start_trials(now))) is not None:
+        while (suggestion := self._suggest(now)) is not None:
             next_up = self._lines.place(suggestion)
             if next_up.placement.worker == worker:
                 return next_up
-            room = self._lease.latest_end() - now - RELEASE_SECONDS - HANDOVER_SECONDS
+            room = self._room_seconds(now)
             if not self._lines.has_room(next_up.placement.worker) or self._lines.done_seconds(next_up, busy) > room:
                 return self._lines.for_idle(worker, busy, next_up)
             self._journal.append(line_event(suggestion, next_up.placement, at=now))
             self._policy.accept(suggestion)
             self._lines.stand(next_up)
         return self._lines.for_idle(worker, busy, None)
+
+    def _suggest(self, now: float) -> Suggestion | None:
+        return self._policy.suggest(new_trials=self._may_start_trials(now), room_seconds=self._room_seconds(now))
+
+    def _room_seconds(self, now: float) -> float:
+        """What a segment that starts now may take at most."""
+        return max(0.0, self._lease.latest_end() - now - RELEASE_SECONDS - HANDOVER_SECONDS)
+
+    def _weight_of(self, worker: Device) -> float:
+        """What a second of a worker costs in seconds of the first kind: the policy counts dollars so."""
+        budget = self.plan.budget
+        return budget.slot_usd_per_second(worker) / budget.kinds[0].usd_per_second
 
     def _busy_seconds(self, now: float) -> dict[Device, list[float]]:
         """How long each running piece is expected to go on, by kind of worker."""
@@ -341,7 +352,7 @@ class Study:
         others_would_idle = not may_start_trials and self.num_running_on(worker) + 1 < budget.kind(worker).num_slots
         if worker != "cpu" or len(offer.suggestions) >= budget.max_together or others_would_idle:
             return None
-        suggestion = self._policy.suggest(new_trials=may_start_trials)
+        suggestion = self._policy.suggest(new_trials=may_start_trials, room_seconds=self._room_seconds(now))
         if suggestion is None or not is_worth_joining(self.plan, suggestion, offer.suggestions):
             return None
         if self._lines.place(suggestion).placement.worker != worker:
@@ -437,7 +448,12 @@ class Study:
         piece.reports[report.trial_id] = report
         if piece.is_done:
             self._observe_cost(piece)
-        decision = self._policy.report(report.trial_id, units=report.units, loss=report.loss)
+        decision = self._policy.report(
+            report.trial_id,
+            units=report.units,
+            loss=report.loss,
+            seconds=report.seconds * self._weight_of(piece.worker),
+        )
         book = self._books.setdefault(report.trial_id, _TrialBook())
         book.curve += [replace(point, seconds=point.seconds + book.seconds) for point in report.curve]
         book.seconds += report.seconds

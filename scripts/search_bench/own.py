@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
-
-from mlcluster.cost import CostModel
 from mlcluster.search import Fidelity, SearchProblem
 from mlcluster.search.cost_aware import CostAwareHyperband, CostAwareSettings
 from mlcluster.spec import Configuration
@@ -20,15 +17,12 @@ class OwnPolicy:
     """The policy that studies run, on a benchmark: one family, a unit an epoch, nothing known of costs beforehand."""
 
     def __init__(self, task: PolicyTask, settings: CostAwareSettings) -> None:
-        self._max_epochs = task.max_epochs
-        self._cost_model = CostModel()
         self._first_epoch_seconds = 0.0
         """The policy's second: the benchmark gives no estimate of what an epoch takes, so the first report is one."""
         self._segments: dict[str, Piece] = {}
         fidelity = Fidelity(max_units=task.max_epochs, nominal_seconds=self._nominal_seconds)
         problem = SearchProblem(spaces={_FAMILY: task.space}, fidelities={_FAMILY: fidelity}, seed=task.seed)
-        self._space = task.space
-        self._policy = CostAwareHyperband(settings, problem, self._cost_model)
+        self._policy = CostAwareHyperband(settings, problem)
 
     def ask(self, *, room_seconds: float) -> Piece | None:
         """What the policy suggests."""
@@ -47,14 +41,10 @@ class OwnPolicy:
         return piece
 
     def tell(self, trial_id: str, outcome: PieceOutcome) -> None:
-        """The last loss is the trial's; the seconds teach the cost model, as a study does."""
+        """The last loss is the trial's; the seconds teach its cost model."""
         piece = self._segments.pop(trial_id)
-        units = piece.stop_units - piece.start_units
         self._first_epoch_seconds = self._first_epoch_seconds or float(outcome.elapsed_seconds[0])
         seconds = float(outcome.elapsed_seconds[-1]) / self._first_epoch_seconds
-        if not piece.start_units:
-            point = np.array([domain.unit(piece.configuration[name]) for name, domain in self._space.items()])  # type: ignore[arg-type]
-            self._cost_model.observe(_FAMILY, nominal_seconds=units, actual_seconds=seconds, point=point)
         self._policy.report(trial_id, units=piece.stop_units, loss=float(outcome.losses[-1]), seconds=seconds)
 
     def _nominal_seconds(self, configuration: Configuration, units: int) -> float:  # noqa: ARG002

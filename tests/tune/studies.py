@@ -16,7 +16,17 @@ from mlcluster.cost import Ledger, WorkerKind
 from mlcluster.search import BestFamiliesSource, Fidelity, HyperbandSettings, RandomWithinFamily
 from mlcluster.spec import Configuration, FloatDomain, IntDomain
 from mlcluster.train import CurvePoint, Segment, Span, TrialReport
-from mlcluster.tune import Study, StudyBudget, StudyPlan, StudyResult, VirtualClock, read_journal, simulate_study
+from mlcluster.tune import (
+    Study,
+    StudyBudget,
+    StudyPlan,
+    StudyResult,
+    VirtualClock,
+    halving_policy,
+    promise_policy,
+    read_journal,
+    simulate_study,
+)
 from mlcluster.tune.journal import Event
 
 MAX_UNITS = 27
@@ -119,13 +129,16 @@ def width_plan(
     )
 
 
-def open_study(plan: StudyPlan, folder: Path, *, cap_usd: float, clock: Callable[[], float]) -> tuple[Study, Ledger]:
+def open_study(
+    plan: StudyPlan, folder: Path, *, cap_usd: float, clock: Callable[[], float], search: str = "halving"
+) -> tuple[Study, Ledger]:
     """The study as any driver begins it: what a crash left reserved is closed first."""
     ledger = Ledger(folder / "ledger.jsonl", cap_usd=cap_usd, now=clock())
     try:
         ledger.close_open_reservations(usd_per_second=plan.budget.usd_per_second, now=clock())
         source = BestFamiliesSource(RandomWithinFamily(plan.spaces, seed=plan.seed), tuple(plan.spaces), seed=plan.seed)
-        return Study(plan, folder=folder / "study", ledger=ledger, source=source, clock=clock), ledger
+        policy = halving_policy(plan, source) if search == "halving" else promise_policy(plan)
+        return Study(plan, folder=folder / "study", ledger=ledger, policy=policy, clock=clock), ledger
     except BaseException:
         ledger.close()
         raise

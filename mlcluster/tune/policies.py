@@ -1,0 +1,36 @@
+"""The search policies that a plan can be carried out with."""
+
+from __future__ import annotations
+
+from mlcluster.search import (
+    AsyncHyperband,
+    Candidate,
+    CandidateSource,
+    CostAwareHyperband,
+    CostAwareSettings,
+    CostTerms,
+    SearchPolicy,
+    SearchProblem,
+)
+from mlcluster.spec import default_configuration
+from mlcluster.tune.piece import SEGMENT_OVERHEAD_SECONDS
+from mlcluster.tune.plan import StudyPlan
+
+
+def promise_policy(plan: StudyPlan) -> SearchPolicy:
+    """Cost-aware Hyperband over the plan's families, whose defaults come first."""
+    settings = CostAwareSettings(
+        rungs_seconds=plan.settings.rungs_seconds,
+        costs=CostTerms(overhead_seconds=SEGMENT_OVERHEAD_SECONDS),
+    )
+    defaults = tuple(
+        Candidate(family=family, configuration=default_configuration(space), origin="default")
+        for family, space in plan.spaces.items()
+    )
+    problem = SearchProblem(spaces=plan.spaces, fidelities=plan.fidelities, first=defaults, seed=plan.seed)
+    return CostAwareHyperband(settings, problem)
+
+
+def halving_policy(plan: StudyPlan, source: CandidateSource) -> SearchPolicy:
+    """Asynchronous Hyperband that promotes by rank, with candidates from `source`."""
+    return AsyncHyperband(plan.settings, source=source, fidelities=dict(plan.fidelities))
