@@ -64,7 +64,7 @@ class StudyResult:
     usd: float
     """Idle time and lost work included."""
     lost_usd: float
-    """Of drivers that died, and of workers that were lost."""
+    """Of drivers that died. What a lost worker cost is among its trial's dollars, and marked as lost in the ledger."""
     seconds: float
     failure: str | None = None
     """The error of the trials, where all of them failed."""

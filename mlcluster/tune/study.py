@@ -281,7 +281,7 @@ class Study:
             },
             improvements=tuple(self._improvements),
             usd=self._ledger.spent_on(ACCOUNT),
-            lost_usd=self._ledger.lost_usd + self._ledger.lost_shares_on(ACCOUNT),
+            lost_usd=self._ledger.lost_usd,
             seconds=self._ledger.seconds_on(ACCOUNT),
             failure=self.failure,
         )

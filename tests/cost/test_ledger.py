@@ -181,6 +181,22 @@ def test_lost_work_costs_the_time_that_passed_and_at_most_what_was_reserved(
     again.close()
 
 
+def test_lost_shares_are_told_apart_and_a_crash_takes_them_with_the_rest(path: Path) -> None:
+    ledger = Ledger(path, cap_usd=1.0, now=0.0)
+    ledger.try_reserve("tune", 0.4, at=0.0)
+    ledger.start("tune", at=0.0)
+    ledger.share("tune", "t0000", 0.1, at=1.0, is_lost=True)
+    ledger.share("tune", "t0000", 0.2, at=2.0)
+    assert ledger.shares_of("tune") == {"t0000": pytest.approx(0.3)}
+    assert (ledger.lost_shares_on("tune"), ledger.lost_shares_on("verify")) == (0.1, 0.0)
+    ledger.close()
+    again = Ledger(path, cap_usd=1.0, now=3.0)
+    assert again.lost_shares_on("tune") == 0.1
+    again.close_open_reservations(usd_per_second=1.0, now=3.0)
+    assert (again.lost_usd, again.lost_shares_on("tune")) == (0.4, 0.0)
+    again.close()
+
+
 def test_two_openers_are_refused(path: Path) -> None:
     ledger = Ledger(path, cap_usd=1.0, now=0.0)
     with pytest.raises(ClusterError, match=r"ledger\.jsonl is in use by another process; wait"):
