@@ -51,10 +51,13 @@ class NodeLease:
         self.paid_until = until
         return True
 
-    def share(self, beneficiary: str, *, seconds: float, slot_share: float, now: float) -> float:
-        """Books `seconds` on a `slot_share` of the nodes as one trial's part of the bill; gives the dollars."""
+    def share(self, beneficiary: str, *, seconds: float, slot_share: float, now: float, is_lost: bool = False) -> float:
+        """Books `seconds` on a `slot_share` of the nodes as one trial's part of the bill; gives the dollars.
+
+        `is_lost` where nothing came of them.
+        """
         usd = seconds * slot_share * self._terms.usd_per_second
-        self._ledger.share(self._terms.account, beneficiary, usd, at=now)
+        self._ledger.share(self._terms.account, beneficiary, usd, at=now, is_lost=is_lost)
         return usd
 
     def release(self, *, now: float) -> float:

@@ -47,6 +47,9 @@ class _Account:
     lost_usd: float = 0.0
     seconds: float = 0.0
     started_at: float | None = None
+    lost_shares_usd: float = 0.0
+    open_lost_shares_usd: float = 0.0
+    """Of what is not settled yet. Should a crash come first, they are part of what that loses."""
 
 
 class Ledger:
@@ -134,11 +137,15 @@ class Ledger:
             )
         )
 
-    def share(self, account: str, beneficiary: str, usd: float, *, at: float) -> None:
+    def lost_shares_on(self, account: str) -> float:
+        """$ that trials have cost to no avail, as with a lost worker; without what crashes of the driver have lost."""
+        found = self._accounts.get(account, _Account())
+        return found.lost_shares_usd + found.open_lost_shares_usd
+
+    def share(self, account: str, beneficiary: str, usd: float, *, at: float, is_lost: bool = False) -> None:
         """Attributes `usd` of what `account` costs to a trial; spends nothing, so the next sync is soon enough."""
-        self._append(
-            LedgerEntry(operation="share", account=account, usd=usd, at=at, details={"who": beneficiary}), sync=False
-        )
+        details: dict[str, Any] = {"who": beneficiary, **({"lost": True} if is_lost else {})}
+        self._append(LedgerEntry(operation="share", account=account, usd=usd, at=at, details=details), sync=False)
 
     def close_open_reservations(self, *, usd_per_second: float, now: float) -> float:
         """Books what a crash left reserved as lost, at most for the time that has passed; gives the dollars."""
@@ -189,9 +196,12 @@ class Ledger:
                 account.spent_usd += entry.usd
                 account.seconds += float(entry.details.get("seconds", 0.0))
                 account.lost_usd += entry.usd if entry.operation == "lose" else 0.0
+                account.lost_shares_usd += account.open_lost_shares_usd if entry.operation == "settle" else 0.0
+                account.open_lost_shares_usd = 0.0
             case "share":
                 key = (entry.account, str(entry.details["who"]))
                 self._shares[key] = self._shares.get(key, 0.0) + entry.usd
+                account.open_lost_shares_usd += entry.usd if entry.details.get("lost") else 0.0
 
 
 def read_ledger(path: Path) -> Iterator[LedgerEntry]:

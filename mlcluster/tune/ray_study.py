@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -38,6 +39,8 @@ log = logging.getLogger(__name__)
 Trainer = Callable[[Segment], TrialReport]
 TrainerTogether = Callable[[Sequence[Segment]], Sequence[TrialReport]]
 Progress = Callable[[Study], None]
+MAX_STILLBORN = 3
+"""When that many workers have ended before they were up, and none came up, no other one will."""
 
 
 def run_study_on_ray(
@@ -47,6 +50,9 @@ def run_study_on_ray(
 
     `trainer` runs in the workers (it is sent once, through the object store), and so does `together`, for several
     segments as one; without it they are trained one after the other. `progress` is called after each event.
+
+    Raises:
+        ClusterError: no worker comes up. What the nodes have cost is on the bill.
     """
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "3600")
@@ -81,7 +87,12 @@ def run_study_on_ray(
     with redirect_stdout(io.StringIO()):
         tuner.fit()
     study.end_overdue()
-    return study.finish()
+    result = study.finish()
+    if dispatcher.is_hopeless:
+        raise ClusterError(
+            f"{MAX_STILLBORN} workers ended while they started, and none came up; see Ray's worker logs."
+        )
+    return result
 
 
 def _with_parameters(study: Study, trainer: Trainer, together: TrainerTogether | None) -> Any:
@@ -156,6 +167,9 @@ class _Dispatcher:
         self._has_no_piece: set[Device] = set()
         """Kinds for which the study had nothing. Only a report, a loss or another kind's piece can change that, for
         time makes it no more."""
+        self._up: set[Device] = set()
+        """Kinds of which a worker has ever been up."""
+        self._num_stillborn: Counter[Device] = Counter()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Dispatcher:
         """Tune copies its searcher and scheduler; both must go on sharing this one."""
@@ -166,22 +180,39 @@ class _Dispatcher:
         return _nothing, ()
 
     @property
+    def is_hopeless(self) -> bool:
+        return all(kind.name in self._hopeless for kind in self._kinds)
+
+    @property
+    def _hopeless(self) -> set[Device]:
+        """Kinds whose workers do not come up."""
+        return {name for name, number in self._num_stillborn.items() if number >= MAX_STILLBORN} - self._up
+
+    @property
+    def _useless(self) -> set[Device]:
+        """Kinds of which one more worker would do nothing."""
+        return self._has_no_piece | self._hopeless
+
+    @property
     def is_done(self) -> bool:
         if self._at_work:
             return self._study.is_overdue
-        return len(self._has_no_piece) == len(self._kinds) or not self._study.pay_for_workers()
+        if self.is_hopeless or all(kind.name in self._useless for kind in self._kinds):
+            return True
+        return not self._study.pay_for_workers()
 
     def ask_for_worker(self, tune_id: str) -> Device | None:
         """The kind of which one more may be of use, if there is such a kind, noted under Tune's id for it."""
         kinds, idle = list(self._workers.values()), {self._workers[name] for name in self._idle}
         for kind in self._kinds:
-            if kind.name not in self._has_no_piece | idle and kinds.count(kind.name) < kind.num_slots:
+            if kind.name not in self._useless | idle and kinds.count(kind.name) < kind.num_slots:
                 self._workers[tune_id] = kind.name
                 return kind.name
         return None
 
     def report(self, trial: Trial, result: Mapping[str, Any]) -> str:
         """Takes what a worker has trained; gives Tune's word for what becomes of the worker."""
+        self._up.add(self._workers[trial.trial_id])
         piece = self._at_work.pop(trial.trial_id, ())
         if piece:
             self._has_no_piece.clear()
@@ -201,9 +232,10 @@ class _Dispatcher:
     def lose(self, trial: Trial) -> None:
         """A worker is gone; should the study go on with what it trained, any other takes that up."""
         self._idle.pop(trial.trial_id, None)
-        self._workers.pop(trial.trial_id, None)
+        worker = self._workers.pop(trial.trial_id)
         piece = self._at_work.pop(trial.trial_id, ())
         if not piece:
+            self._num_stillborn[worker] += worker not in self._up
             log.warning("a worker ended that had nothing to do")
             return
         names = " ".join(segment.trial_id for segment in piece)

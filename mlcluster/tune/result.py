@@ -64,6 +64,7 @@ class StudyResult:
     usd: float
     """Idle time and lost work included."""
     lost_usd: float
+    """Of drivers that died, and of workers that were lost."""
     seconds: float
     failure: str | None = None
     """The error of the trials, where all of them failed."""

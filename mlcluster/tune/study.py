@@ -282,7 +282,7 @@ class Study:
             },
             improvements=tuple(self._improvements),
             usd=self._ledger.spent_on(ACCOUNT),
-            lost_usd=self._ledger.lost_usd,
+            lost_usd=self._ledger.lost_usd + self._ledger.lost_shares_on(ACCOUNT),
             seconds=self._ledger.seconds_on(ACCOUNT),
             failure=self.failure,
         )
@@ -426,7 +426,9 @@ class Study:
         slot_share = self.plan.budget.slot_usd_per_second(piece.worker) / self.plan.budget.usd_per_second
         for trial_id, share in shares.items():
             seconds = share * (now - piece.started_at)
-            usd = self._lease.share(trial_id, seconds=seconds, slot_share=slot_share, now=now)
+            usd = self._lease.share(
+                trial_id, seconds=seconds, slot_share=slot_share, now=now, is_lost=not piece.is_done
+            )
             rung = self._policy.trial(trial_id).rung
             self._journal.append(decision_event(trial_id, piece.decisions[trial_id], at=now, rung=rung, usd=usd))
 

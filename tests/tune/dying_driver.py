@@ -1,4 +1,7 @@
-"""A program that runs one study on a Ray of its own, until it ends or is killed: `dying_driver.py FOLDER`."""
+"""A program that runs one study on a Ray of its own, until it ends or is killed: `dying_driver.py FOLDER`.
+
+`drive_on` does the same on a Ray that is there already, as the target of a process.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,28 @@ import tempfile
 import time
 from pathlib import Path
 
+from mlcluster.tune import StudyPlan
 from tests.tune.studies import InWorker, SyntheticTrainer, open_study, synthetic_plan
 
 CAP_USD = 0.05
 SECONDS_PER_UNIT = 0.2
+
+
+def many_kills_plan() -> StudyPlan:
+    return synthetic_plan(num_slots=2, max_trials=27, unit_seconds=0.02, usd_per_second=1e-4)
+
+
+def drive_on(address: str, folder: Path) -> None:
+    import ray
+
+    from mlcluster.tune.ray_study import run_study_on_ray
+
+    ray.init(address=address, log_to_driver=False, configure_logging=False)
+    study, ledger = open_study(many_kills_plan(), folder, cap_usd=CAP_USD, clock=time.time)
+    trainer = SyntheticTrainer(folder, seconds_per_unit=0.02, reports_seconds=False)
+    run_study_on_ray(study, trainer, folder=folder / "ray", progress=lambda _: None)
+    ledger.close()
+    ray.shutdown()
 
 
 def main(folder: Path) -> None:

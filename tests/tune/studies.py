@@ -183,6 +183,8 @@ class SyntheticTrainer:
 
     folder: Path
     seconds_per_unit: float = 0.0
+    reports_seconds: bool = True
+    """Whether it says how long it took. What is reported does not depend on the machine otherwise."""
     deaths: tuple[tuple[str, int, int], ...] = ()
 
     def __call__(self, segment: Segment) -> TrialReport:
@@ -191,8 +193,8 @@ class SyntheticTrainer:
         for _ in range(segment.start_units, segment.stop_units):
             time.sleep(self.seconds_per_unit)
         note(self.folder / "executed.jsonl", segment_key(segment))
-        # Without a pace, what is reported does not depend on the machine.
-        seconds = time.monotonic() - started if self.seconds_per_unit else 0.01
+        is_measured = self.seconds_per_unit > 0 and self.reports_seconds
+        seconds = time.monotonic() - started if is_measured else 0.01
         return report_of(segment, seconds=seconds)
 
     def together(self, segments: Sequence[Segment]) -> tuple[TrialReport, ...]:
@@ -242,6 +244,30 @@ class StuckTrainer:
             note(self.folder / "stuck.jsonl", [time.time(), segment.deadline])
             sum(itertools.repeat(0))  # in C, for ever: no other thread of the process runs again
         return SyntheticTrainer(self.folder)(segment)
+
+
+@dataclass(frozen=True)
+class WhereTrainer:
+    """Notes on which node it begins each segment."""
+
+    folder: Path
+
+    def __call__(self, segment: Segment) -> TrialReport:
+        import ray
+
+        note(self.folder / "begun.jsonl", [ray.get_runtime_context().get_node_id(), segment_key(segment)])
+        return SyntheticTrainer(self.folder, seconds_per_unit=0.3)(segment)
+
+
+class UnreadableTrainer:
+    """A worker that is sent it cannot even read it."""
+
+    def __reduce__(self) -> Any:
+        return _refuse, ()
+
+
+def _refuse() -> None:
+    raise ImportError("no such module on this worker")
 
 
 def segment_key(segment: Segment) -> list[Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -343,6 +345,74 @@ def test_a_resumed_study_ends_as_an_unbroken_one(tmp_path: Path) -> None:
         name: (t.rung, t.value, t.curve) for name, t in unbroken.trials.items()
     }
     assert decisions(tmp_path / "broken") == decisions(tmp_path / "unbroken")
+
+
+@dataclass
+class FlawedTraining:
+    """Some segments lose their worker the first time, and some trials diverge: always the same ones of a seed."""
+
+    seed: int
+    lost: set[tuple[str, int]] = field(default_factory=set)
+    """Trial and start units of what was lost already."""
+
+    def __call__(self, segment: Segment) -> TrialReport | None:
+        key = (segment.trial_id, segment.start_units)
+        number = 7 * int(segment.trial_id[1:]) + segment.start_units + self.seed
+        if number % 5 == 0 and key not in self.lost:
+            self.lost.add(key)
+            return None
+        report = paced(segment)
+        return replace(report, loss=math.inf) if number % 11 == 0 else report
+
+
+def cut_copy(folder: Path, to: Path, num_events: int) -> set[tuple[str, int]]:
+    """Copies the first events of a study's journal; gives the segments that were lost in them."""
+    (to / "study").mkdir(parents=True)
+    lines = (folder / "study" / "journal.jsonl").read_bytes().splitlines(keepends=True)
+    (to / "study" / "journal.jsonl").write_bytes(b"".join(lines[:num_events]))
+    started: dict[str, int] = {}
+    lost = set()
+    for event in map(json.loads, lines[:num_events]):
+        if event["kind"] == "start":
+            started[event["trial_id"]] = event["start_units"]
+        if event["kind"] == "lost":
+            lost.add((event["trial_id"], started[event["trial_id"]]))
+    return lost
+
+
+def driven(folder: Path, training: FlawedTraining, plan: StudyPlan) -> StudyResult:
+    clock = VirtualClock(5_000.0)
+    study, ledger = open_study(plan, folder, cap_usd=10.0, clock=clock)
+    result = simulate_study(study, training, clock)
+    ledger.close()
+    return result
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(seed=st.integers(0, 1000), cut_share=st.floats(0.0, 1.0), families=st.sampled_from([("toy",), ("toy", "tree")]))
+def test_a_study_that_is_interrupted_after_any_event_decides_and_ends_as_an_undisturbed_one(
+    seed: int, cut_share: float, families: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """One worker: with several, what runs when the driver dies begins again at once, and reports in another order."""
+    folder = tmp_path_factory.mktemp("study")
+    plan = synthetic_plan(families=families, max_trials=14, seed=seed)
+    undisturbed = driven(folder / "undisturbed", FlawedTraining(seed), plan)
+    num_events = len((folder / "undisturbed" / "study" / "journal.jsonl").read_bytes().splitlines()) - 1
+    lost = cut_copy(folder / "undisturbed", folder / "resumed", round(cut_share * num_events))
+    resumed = driven(folder / "resumed", FlawedTraining(seed, lost), plan)
+    assert told_of(resumed) == told_of(undisturbed)
+    assert without_repeats(decisions(folder / "resumed")) == without_repeats(decisions(folder / "undisturbed"))
+
+
+def told_of(result: StudyResult) -> dict[str, object]:
+    """A result without its dollars and moments."""
+    trials = {name: (t.state, t.rung, t.units, t.value, t.curve, t.checkpoint) for name, t in result.trials.items()}
+    return {**trials, "ending": result.ending, "best": [(step.trial_id, step.value) for step in result.improvements]}
+
+
+def without_repeats(starts: list[tuple[object, ...]]) -> list[tuple[object, ...]]:
+    """What was interrupted, or lost, is begun again as the next thing."""
+    return [start for index, start in enumerate(starts) if index == 0 or start != starts[index - 1]]
 
 
 def decisions(folder: Path) -> list[tuple[object, ...]]:
