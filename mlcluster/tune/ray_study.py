@@ -16,6 +16,7 @@ import logging
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
@@ -166,9 +167,9 @@ class _Dispatcher:
         self._has_no_piece: set[Device] = set()
         """Kinds for which the study had nothing. Only a report, a loss or another kind's piece can change that, for
         time makes it no more."""
-        self._up: set[str] = set()
-        """All that have ever been up."""
-        self._num_stillborn = 0
+        self._up: set[Device] = set()
+        """Kinds of which a worker has ever been up."""
+        self._num_stillborn: Counter[Device] = Counter()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Dispatcher:
         """Tune copies its searcher and scheduler; both must go on sharing this one."""
@@ -180,27 +181,38 @@ class _Dispatcher:
 
     @property
     def is_hopeless(self) -> bool:
-        return self._num_stillborn >= MAX_STILLBORN and not self._up
+        return all(kind.name in self._hopeless for kind in self._kinds)
+
+    @property
+    def _hopeless(self) -> set[Device]:
+        """Kinds whose workers do not come up."""
+        return {name for name, number in self._num_stillborn.items() if number >= MAX_STILLBORN} - self._up
+
+    @property
+    def _useless(self) -> set[Device]:
+        """Kinds of which one more worker would do nothing."""
+        return self._has_no_piece | self._hopeless
 
     @property
     def is_done(self) -> bool:
         if self._at_work:
             return self._study.is_overdue
-        has_nothing = self.is_hopeless or len(self._has_no_piece) == len(self._kinds)
-        return has_nothing or not self._study.pay_for_workers()
+        if self.is_hopeless or all(kind.name in self._useless for kind in self._kinds):
+            return True
+        return not self._study.pay_for_workers()
 
     def ask_for_worker(self, tune_id: str) -> Device | None:
         """The kind of which one more may be of use, if there is such a kind, noted under Tune's id for it."""
         kinds, idle = list(self._workers.values()), {self._workers[name] for name in self._idle}
         for kind in self._kinds:
-            if kind.name not in self._has_no_piece | idle and kinds.count(kind.name) < kind.num_slots:
+            if kind.name not in self._useless | idle and kinds.count(kind.name) < kind.num_slots:
                 self._workers[tune_id] = kind.name
                 return kind.name
         return None
 
     def report(self, trial: Trial, result: Mapping[str, Any]) -> str:
         """Takes what a worker has trained; gives Tune's word for what becomes of the worker."""
-        self._up.add(trial.trial_id)
+        self._up.add(self._workers[trial.trial_id])
         piece = self._at_work.pop(trial.trial_id, ())
         if piece:
             self._has_no_piece.clear()
@@ -220,10 +232,10 @@ class _Dispatcher:
     def lose(self, trial: Trial) -> None:
         """A worker is gone; should the study go on with what it trained, any other takes that up."""
         self._idle.pop(trial.trial_id, None)
-        self._workers.pop(trial.trial_id, None)
+        worker = self._workers.pop(trial.trial_id)
         piece = self._at_work.pop(trial.trial_id, ())
         if not piece:
-            self._num_stillborn += trial.trial_id not in self._up
+            self._num_stillborn[worker] += worker not in self._up
             log.warning("a worker ended that had nothing to do")
             return
         names = " ".join(segment.trial_id for segment in piece)
