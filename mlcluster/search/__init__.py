@@ -14,12 +14,14 @@ from mlcluster.search.candidate import (
     rank_families,
 )
 from mlcluster.search.cost_aware import CostAwareHyperband, CostAwareSettings, SearchProblem
+from mlcluster.search.history import PORTFOLIO_SIZE, PastStudy, PastTrial, learn_portfolio
 from mlcluster.search.hyperband import AsyncHyperband, HyperbandSettings
 from mlcluster.search.ladders import CostTerms
 from mlcluster.search.policy import Action, Decision, Fidelity, SearchPolicy, Suggestion, TrialRecord, TrialState
 from mlcluster.search.rungs import REDUCTION_FACTOR, rung_levels, units_within
 
 __all__ = [
+    "PORTFOLIO_SIZE",
     "REDUCTION_FACTOR",
     "Action",
     "AsyncHyperband",
@@ -34,12 +36,15 @@ __all__ = [
     "Fidelity",
     "HyperbandSettings",
     "Observation",
+    "PastStudy",
+    "PastTrial",
     "RandomWithinFamily",
     "SearchPolicy",
     "SearchProblem",
     "Suggestion",
     "TrialRecord",
     "TrialState",
+    "learn_portfolio",
     "rank_families",
     "rung_levels",
     "units_within",

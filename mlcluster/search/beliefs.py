@@ -63,13 +63,13 @@ class Beliefs:
             self._num_fitted = len(self)
             rng = np.random.default_rng([self._seed, len(self), 1])
             points, fidelities, warped = self._shown(LossScale.of(np.array(self._losses)), rng)
-            self.model.fit(points, fidelities, warped - _level(warped, fidelities))
+            self.model.fit(points, fidelities, warped - prior_level(warped, fidelities))
 
     def condition(self, rng: np.random.Generator) -> None:
         """Shows the model what was seen, and what runs as if it had come to what is expected of it."""
         self._scale = LossScale.of(np.array(self._losses))
         points, fidelities, warped = self._shown(self._scale, rng)
-        self._level = _level(warped, fidelities)
+        self._level = prior_level(warped, fidelities)
         losses = warped - self._level
         self.model.condition(points, fidelities, losses)
         running = np.nonzero(self._table.targets > 0)[0][-self._settings.max_observations // 2 :]
@@ -114,17 +114,17 @@ class Beliefs:
 
     def _shown(self, scale: LossScale, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
         warped = scale.warp(np.array(self._losses))
-        kept = _best_and_some(warped, self._settings.max_observations, rng)
+        kept = best_and_some(warped, self._settings.max_observations, rng)
         rows = np.array(self._rows)[kept]
         return self._table.points[rows], np.array(self._fidelities)[kept], warped[kept]
 
 
-def _level(warped: Floats, fidelities: Floats) -> float:
+def prior_level(warped: Floats, fidelities: Floats) -> float:
     """Around which the model's prior lies: the mean, less what training is expected to change."""
     return float(np.mean(warped - fallen_mean(fidelities)))
 
 
-def _best_and_some(losses: Floats, count: int, rng: np.random.Generator) -> Ints:
+def best_and_some(losses: Floats, count: int, rng: np.random.Generator) -> Ints:
     """Indices, in order: the lowest half of `count`, and random others."""
     if len(losses) <= count:
         return np.arange(len(losses))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
-from mlcluster.search import Fidelity, SearchProblem
+from mlcluster.search import Candidate, Fidelity, PastStudy, PastTrial, SearchProblem, learn_portfolio
 from mlcluster.search.cost_aware import CostAwareHyperband, CostAwareSettings
 from mlcluster.spec import Configuration
 from mlcluster.tune import AskTell, Piece, PieceOutcome
+from search_bench.task import PastTrial as BenchmarkTrial
 from search_bench.task import PolicyTask
 
 _FAMILY = "benchmark"
@@ -21,7 +22,10 @@ class OwnPolicy:
         """The policy's second: the benchmark gives no estimate of what an epoch takes, so the first report is one."""
         self._segments: dict[str, Piece] = {}
         fidelity = Fidelity(max_units=task.max_epochs, nominal_seconds=self._nominal_seconds)
-        problem = SearchProblem(spaces={_FAMILY: task.space}, fidelities={_FAMILY: fidelity}, seed=task.seed)
+        spaces = {_FAMILY: task.space}
+        problem = SearchProblem(
+            spaces=spaces, fidelities={_FAMILY: fidelity}, first=first_candidates(task), seed=task.seed
+        )
         self._policy = CostAwareHyperband(settings, problem)
 
     def ask(self, *, room_seconds: float) -> Piece | None:
@@ -50,6 +54,29 @@ class OwnPolicy:
     def _nominal_seconds(self, configuration: Configuration, units: int) -> float:  # noqa: ARG002
         """Epochs, all alike; the rungs are given in them."""
         return float(units)
+
+
+def first_candidates(task: PolicyTask) -> tuple[Candidate, ...]:
+    """The portfolio that the history teaches; none where the run is cold."""
+    studies = [
+        PastStudy(
+            name=study.task,
+            trials=tuple(_past_trial(trial, task.max_epochs) for trial in study.trials),
+            max_units={_FAMILY: task.max_epochs},
+        )
+        for study in task.warm_history
+    ]
+    return learn_portfolio(studies, {_FAMILY: task.space}, seed=task.seed)
+
+
+def _past_trial(trial: BenchmarkTrial, max_epochs: int) -> PastTrial:
+    """At its rungs, as a study would have reported it."""
+    units = [int(rung) for rung in _rungs(max_epochs) if rung <= len(trial.losses)]
+    return PastTrial(
+        candidate=Candidate(family=_FAMILY, configuration=trial.configuration, origin="history"),
+        units=tuple(units),
+        losses=tuple(float(trial.losses[unit - 1]) for unit in units),
+    )
 
 
 def own_settings(max_epochs: int) -> CostAwareSettings:
