@@ -142,8 +142,8 @@ class CostAwareHyperband:
         twin = self._twins.twin_of(trial_id, record.candidate.family, units=units, loss=loss)
         if is_first_report:
             self._twins.learn(self._distances.pop(trial_id, 1.0), was_twin=twin is not None)
-        if twin is None:
-            self._beliefs.observe(row, units=units, loss=loss)
+        # A twin's report counts too: the model then knows that there is nothing new where it lies.
+        self._beliefs.observe(row, units=units, loss=loss)
         return self._decide(row, loss, twin)
 
     def lose(self, trial_id: str, *, units: int) -> None:
