@@ -41,7 +41,7 @@ class CostAwareSettings:
     """Rungs that the best of the first trials climbs at once, so that the model sees how curves go on."""
     guard: int = 5
     """Of so many trials at a rung, one goes on whatever the model says; 0 for none."""
-    observed_share: float = 0.5
+    observed_share: float = 0.8
     """Share of the decisions that want to beat the best loss seen, not the best that is expected of a known trial."""
     max_standing: int = 120
     """Paused trials that are looked at: those with the best losses."""
