@@ -6,8 +6,12 @@ The last line of its output is one JSON object; a failed gate fails the job with
 """
 
 import sys
+from pathlib import Path
 
-from mlcluster.cli.main import main
+# Python puts a script's folder first on its path, and profile.py would be taken for the standard library's profile.
+sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != Path(__file__).resolve().parent]
+
+from mlcluster.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
     main(["deploy", "--json", *sys.argv[1:]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ from mlcluster.cli.options import json_option, load_project, print_json, project
 from mlcluster.cli.project import Project
 from mlcluster.cli.tune_stage import read_study
 from mlcluster.cli.workspace import RunFolder
-from mlcluster.cost import read_ledger
+from mlcluster.cost import Bill, read_bills, read_ledger
+
+NOTHING = Bill(usd=0.0, seconds=0.0, shares={}, idle_usd=0.0, lost_usd=0.0, lost_with_workers_usd=0.0)
 
 
 @click.command()
@@ -40,44 +43,44 @@ def cost(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
         )
     if found["trials"]:
         click.echo(f"{'idle':<28} {found['idle_usd']:>9.6f}$   workers between trials, starting and ending")
+    if found["trials"] and found["lost_with_workers_usd"]:
+        note = "to no avail, among the trials' above: lost workers, trainings that raised"
+        click.echo(f"{'lost with workers':<28} {found['lost_with_workers_usd']:>9.6f}$   {note}")
 
 
 def run_cost(project: Project) -> dict[str, Any]:
-    """Plain JSON; the stages sum up to `spent_usd`; the trials, `idle_usd` and what was lost to the search."""
+    """Plain JSON; the stages sum up to `spent_usd`; the trials, `idle_usd` and what was lost to the search.
+
+    Lost is what dead drivers have cost and no trial bears; `lost_with_workers_usd` is among the trials' dollars.
+    """
     run = project.workspace.latest_run()
     state = run.state()
     forecast: dict[str, float] = state.get("forecast", {})
-    accounts: dict[str, dict[str, float]] = {}
-    cap_usd = project.spec.tune.budget.usd
-    shares: dict[str, float] = {}
-    for entry in read_ledger(run.ledger_path()):
-        if entry.operation == "open":
-            cap_usd = float(entry.details["cap_usd"])
-        elif entry.operation == "share":
-            shares[entry.details["who"]] = shares.get(entry.details["who"], 0.0) + entry.usd
-        elif entry.operation in ("settle", "lose"):
-            account = accounts.setdefault(entry.account, {"usd": 0.0, "lost_usd": 0.0, "seconds": 0.0})
-            account["usd"] += entry.usd
-            account["lost_usd"] += entry.usd if entry.operation == "lose" else 0.0
-            account["seconds"] += float(entry.details.get("seconds", 0.0))
-    names = [*forecast, *(name for name in accounts if name not in forecast)]
-    nothing = {"usd": 0.0, "lost_usd": 0.0, "seconds": 0.0}
-    stages = [{"stage": name, "forecast_usd": forecast.get(name), **accounts.get(name, nothing)} for name in names]
-    trials = _trials(run, shares) if state.get("tune") == "done" else []
-    search = accounts.get("tune", nothing)
+    entries = list(read_ledger(run.ledger_path()))
+    caps_usd = [float(entry.details["cap_usd"]) for entry in entries if entry.operation == "open"]
+    bills = read_bills(entries)
+    names = [*forecast, *(name for name in bills if name not in forecast)]
+    stages = [{"stage": name, "forecast_usd": forecast.get(name), **_stage(bills.get(name, NOTHING))} for name in names]
+    search = bills.get("tune", NOTHING)
+    trials = _trials(run, search.shares) if state.get("tune") == "done" else []
     return {
         "run": run.run_id,
-        "cap_usd": cap_usd,
+        "cap_usd": caps_usd[-1] if caps_usd else project.spec.tune.budget.usd,
         "forecast_usd": sum(forecast.values()),
-        "spent_usd": sum(account["usd"] for account in accounts.values()),
-        "lost_usd": sum(account["lost_usd"] for account in accounts.values()),
-        "idle_usd": search["usd"] - search["lost_usd"] - sum(shares.values()),
+        "spent_usd": sum(bill.usd for bill in bills.values()),
+        "lost_usd": sum(bill.lost_usd for bill in bills.values()),
+        "lost_with_workers_usd": search.lost_with_workers_usd,
+        "idle_usd": search.idle_usd,
         "stages": stages,
         "trials": trials,
     }
 
 
-def _trials(run: RunFolder, shares: dict[str, float]) -> list[dict[str, Any]]:
+def _stage(bill: Bill) -> dict[str, float]:
+    return {"usd": bill.usd, "lost_usd": bill.lost_usd, "seconds": bill.seconds}
+
+
+def _trials(run: RunFolder, shares: Mapping[str, float]) -> list[dict[str, Any]]:
     """What each trial has cost in this attempt: nothing, where an earlier one has paid for the search."""
     result = read_study(run)
     return [

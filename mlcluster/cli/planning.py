@@ -17,6 +17,7 @@ from mlcluster.tune.study import RELEASE_SECONDS, WORKER_START_SECONDS
 _DATA_SECONDS, _DATA_SECONDS_PER_MILLION_ROWS = 12.0, 30.0
 _VERIFY_SECONDS, _RECORD_SECONDS, _DEPLOY_SECONDS = 12.0, 15.0, 20.0
 _WORST_CASE_FACTOR = 3.0
+_MAX_TOGETHER = 16
 
 
 def resolve_metric(spec: ProjectSpec, task: str) -> str:
@@ -54,7 +55,7 @@ def stage_forecasts(lease: Lease, *, num_rows: int) -> dict[str, StageForecast]:
 def study_budget(spec: ProjectSpec, lease: Lease, *, free_usd: float) -> StudyBudget:
     """What the search may use of the dollars that are left, and of its minutes."""
     seconds = min(spec.tune.budget.minutes * 60, free_usd / lease.usd_per_second)
-    return StudyBudget.of_kinds(lease.kinds, seconds=seconds)
+    return StudyBudget.of_kinds(lease.kinds, seconds=seconds, max_together=_MAX_TOGETHER)
 
 
 def guess_sizes(profile: DataProfile) -> dict[Encoding, DataSize]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mlcluster.cli.tune_stage import read_selection, read_story
 from mlcluster.cli.workspace import RunFolder, write_whole
-from mlcluster.cost import read_ledger
+from mlcluster.cost import read_bills, read_ledger
 from mlcluster.tune import StudyReport, render_report, report_on
 
 
@@ -15,11 +15,12 @@ def make_report(run: RunFolder, *, cap_usd: float) -> StudyReport:
         SpecError: the run has no study yet.
     """
     story = read_story(run)
-    cap_usd, lost_usd = _money_of_search(run, cap_usd)
+    cap_usd, lost_usd, lost_with_workers_usd = _money_of_search(run, cap_usd)
     return report_on(
         story,
         cap_usd=cap_usd,
         lost_usd=lost_usd,
+        lost_with_workers_usd=lost_with_workers_usd,
         selection=read_selection(run),
     )
 
@@ -31,15 +32,21 @@ def write_report(run: RunFolder, *, cap_usd: float) -> StudyReport:
     return report
 
 
-def _money_of_search(run: RunFolder, cap_usd: float) -> tuple[float, float]:
-    """Cap, and what crashes have cost the search: of the attempt that searched, for later ones found it done."""
-    lost_usd = 0.0
+def _money_of_search(run: RunFolder, cap_usd: float) -> tuple[float, float, float]:
+    """Cap, and what was lost with drivers and with workers: of the attempt that searched, for later ones found it done.
+
+    The latter is among its trials' dollars, and the former is not.
+    """
+    lost_usd = lost_with_workers_usd = 0.0
     for path in sorted(run.path.glob("ledger-*.jsonl")):
         cap_of_attempt, has_searched = cap_usd, False
-        for entry in read_ledger(path):
+        entries = list(read_ledger(path))
+        for entry in entries:
             if entry.operation == "open":
                 cap_of_attempt = float(entry.details["cap_usd"])
             has_searched |= entry.account == "tune" and entry.usd > 0
-            lost_usd += entry.usd if entry.account == "tune" and entry.operation == "lose" else 0.0
+        if (bill := read_bills(entries).get("tune")) is not None:
+            lost_usd += bill.lost_usd
+            lost_with_workers_usd += bill.lost_with_workers_usd
         cap_usd = cap_of_attempt if has_searched else cap_usd
-    return cap_usd, lost_usd
+    return cap_usd, lost_usd, lost_with_workers_usd

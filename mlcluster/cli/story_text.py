@@ -91,6 +91,8 @@ def _segment_lines(number: int, segment: SegmentStory, metric: str | None) -> It
         yield f"  why       {segment.reason}"
     if segment.worker_reason:
         yield f"  where     {segment.worker_reason}"
+    if segment.together:
+        yield f"  with      {', '.join(segment.together)}: trained as one; the worker was held for all"
     yield f"  forecast  {segment.expected_seconds:.2f} s{worst}; it may take {segment.limit_seconds:.2f} s"
     yield f"  took      {_took(segment)}"
     if segment.units is not None:

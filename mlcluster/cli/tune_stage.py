@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from mlcluster.cli.data_stage import load_training_data
@@ -21,6 +21,7 @@ from mlcluster.train import (
     TrainingData,
     TrialReport,
     run_segment,
+    run_segments,
 )
 from mlcluster.tune import (
     Selection,
@@ -61,6 +62,7 @@ def run_tune_stage(context: RunContext, snapshot: DatasetSnapshot) -> StudyResul
         _trainer(data, checkpoints, plan.metric),
         folder=context.run.study,
         progress=context.progress.study,
+        together=_trainer_together(data, checkpoints, plan.metric),
     )
     write_json(result_file, study_to_json(result))
     context.run.update(tune="done")
@@ -109,6 +111,15 @@ def read_selection(run: RunFolder) -> Selection | None:
 def _trainer(data: TrainingData, checkpoints: CheckpointFolder, metric: str) -> Callable[[Segment], TrialReport]:
     def train(segment: Segment) -> TrialReport:
         return run_segment(segment, data, checkpoints, metric=metric)
+
+    return train
+
+
+def _trainer_together(
+    data: TrainingData, checkpoints: CheckpointFolder, metric: str
+) -> Callable[[Sequence[Segment]], Sequence[TrialReport]]:
+    def train(segments: Sequence[Segment]) -> Sequence[TrialReport]:
+        return run_segments(segments, data, checkpoints, metric=metric)
 
     return train
 

@@ -4,6 +4,7 @@ In: prices, seconds. Out: a `Forecast` before the spend, a `Ledger` that holds t
 that bills idle time too, a `CostModel` that learns how long work takes. Not here: what to spend it on.
 """
 
+from mlcluster.cost.bill import Bill, read_bills
 from mlcluster.cost.cost_model import CostModel, Duration
 from mlcluster.cost.forecast import Forecast, StageForecast
 from mlcluster.cost.lease import LeaseTerms, NodeLease
@@ -12,6 +13,7 @@ from mlcluster.cost.prices import PriceBook
 from mlcluster.cost.workers import WorkerKind, all_slots_usd_per_second, cpu_workers, gpu_workers
 
 __all__ = [
+    "Bill",
     "CostModel",
     "Duration",
     "Forecast",
@@ -25,5 +27,6 @@ __all__ = [
     "all_slots_usd_per_second",
     "cpu_workers",
     "gpu_workers",
+    "read_bills",
     "read_ledger",
 ]

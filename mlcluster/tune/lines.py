@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from mlcluster.cost import CostModel
 from mlcluster.search import Suggestion
 from mlcluster.spec import Device
-from mlcluster.tune.piece import able_workers, nominal_seconds
+from mlcluster.tune.piece import able_workers, nominal_seconds, point_of
 from mlcluster.tune.placement import Placement, Seconds, Wait, cheapest_worker, rather_than_idle, wait_seconds
 from mlcluster.tune.plan import StudyPlan
 
@@ -95,10 +95,10 @@ class Lines:
         return Wait(home=home, wait_seconds=wait_seconds(busy[home], ahead_seconds, num_slots=num_slots))
 
     def _seconds(self, suggestion: Suggestion) -> Seconds:
-        family = suggestion.candidate.family
+        family, point = suggestion.candidate.family, point_of(self._plan, [suggestion])
         return {
             worker: self._cost_model.predict(
-                (family, worker), nominal_seconds(self._plan, [suggestion], worker)
+                (family, worker), nominal_seconds(self._plan, [suggestion], worker), point
             ).expected_seconds
             for worker in able_workers(self._plan, suggestion)
         }

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+import numpy.typing as npt
+
 from mlcluster.search import Decision, Suggestion
 from mlcluster.spec import Device
 from mlcluster.train import Span, TrialReport, is_cheaper_together
@@ -51,6 +54,14 @@ def nominal_seconds(plan: StudyPlan, suggestions: Sequence[Suggestion], worker: 
     assert worker == "cpu", "several are trained as one on CPUs only"
     cost = plan.together[suggestions[0].candidate.family]
     return SEGMENT_OVERHEAD_SECONDS * len(suggestions) + cost([_span(suggestion) for suggestion in suggestions])
+
+
+def point_of(plan: StudyPlan, suggestions: Sequence[Suggestion]) -> npt.NDArray[np.float64]:
+    """Where a piece lies in its family's search space: the mean of its members' places; shape (hyperparameters,)."""
+    space = plan.spaces[suggestions[0].candidate.family]
+    configurations = [suggestion.candidate.configuration for suggestion in suggestions]
+    points = [[domain.unit(one[name]) for name, domain in space.items()] for one in configurations]  # type: ignore[arg-type]
+    return np.asarray(np.mean(points, axis=0), dtype=np.float64)
 
 
 def able_workers(plan: StudyPlan, suggestion: Suggestion) -> tuple[Device, ...]:

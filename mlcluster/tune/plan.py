@@ -44,13 +44,16 @@ class StudyBudget:
         assert sum(kind.num_slots for kind in self.kinds) == self.num_slots, "each slot is of one kind"
 
     @classmethod
-    def of_kinds(cls, kinds: Sequence[WorkerKind], *, seconds: float, max_trials: int | None = None) -> StudyBudget:
+    def of_kinds(
+        cls, kinds: Sequence[WorkerKind], *, seconds: float, max_trials: int | None = None, max_together: int = 1
+    ) -> StudyBudget:
         """All slots of these kinds, for so long."""
         return cls(
             seconds=seconds,
             num_slots=sum(kind.num_slots for kind in kinds),
             usd_per_second=all_slots_usd_per_second(kinds),
             max_trials=max_trials,
+            max_together=max_together,
             kinds=tuple(kinds),
         )
 

@@ -97,7 +97,8 @@ def run_study_on_ray(
 
 def _with_parameters(study: Study, trainer: Trainer, together: TrainerTogether | None) -> Any:
     known = tuple(name for name in study.plan.spaces if name in FAMILIES)
-    return tune.with_parameters(PieceTrainable, trainer=trainer, together=together, families=known)
+    # As one object: both hold the data, which is to be sent and kept once.
+    return tune.with_parameters(PieceTrainable, trainers=(trainer, together), families=known)
 
 
 def _resources_by_worker(study: Study) -> Callable[[Mapping[str, Any]], tune.PlacementGroupFactory]:
@@ -111,12 +112,10 @@ class PieceTrainable(tune.Trainable):
     def setup(
         self,
         config: dict[str, Any],
-        trainer: Trainer,
-        together: TrainerTogether | None = None,
+        trainers: tuple[Trainer, TrainerTogether | None],
         families: tuple[str, ...] = (),
     ) -> None:
-        self._trainer = trainer
-        self._together = together
+        self._trainer, self._together = trainers
         self._piece: tuple[Segment, ...] = ()
         _use_one_thread()
         try:

@@ -65,6 +65,9 @@ class StudyReport:
     idle_usd: float
     """Of workers between segments, starting and ending."""
     lost_usd: float
+    """Of drivers that died, without what trials bear."""
+    lost_with_workers_usd: float
+    """Among the trials' dollars, to no avail: the worker was lost, or the training raised."""
     states: Mapping[str, int]
     points: tuple[ScorePoint, ...]
     families: tuple[FamilyAccount, ...]
@@ -104,9 +107,14 @@ class StudyReport:
 
 
 def report_on(
-    story: StudyStory, *, cap_usd: float, lost_usd: float = 0.0, selection: Selection | None = None
+    story: StudyStory,
+    *,
+    cap_usd: float,
+    lost_usd: float = 0.0,
+    lost_with_workers_usd: float = 0.0,
+    selection: Selection | None = None,
 ) -> StudyReport:
-    """The report of a study, ended or not. `lost_usd` is what crashes have cost it."""
+    """The report of a study, ended or not. `lost_usd` is what dead drivers have cost it beside its trials."""
     ranked = story.ranked()
     by_id = {trial.trial_id: trial for trial in ranked}
     winner = ranked[0] if ranked else None
@@ -122,6 +130,7 @@ def report_on(
         cap_usd=cap_usd,
         idle_usd=max(0.0, story.usd - lost_usd - trials_usd),
         lost_usd=lost_usd,
+        lost_with_workers_usd=lost_with_workers_usd,
         states=dict(Counter(str(trial.state) for trial in story.trials)),
         points=tuple(point for trial in ranked if (point := _score_point(trial)) is not None),
         families=families,

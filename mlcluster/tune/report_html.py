@@ -97,6 +97,8 @@ def _tiles(report: StudyReport) -> str:
     ]
     money = f"{usd_text(story.usd)} of the cap of {usd_text(report.cap_usd)}"
     lost = f", lost {usd_text(report.lost_usd)}" if report.lost_usd else ""
+    if report.lost_with_workers_usd:
+        lost += f"; of the trials\u2019 dollars, {usd_text(report.lost_with_workers_usd)} were lost with workers"
     bar = stacked_bar(parts, label=money, whole=report.cap_usd)
     own = "-" if report.winner is None else usd_text(report.winner.usd)
     states = ", ".join(f"{count} {safe(state)}" for state, count in report.states.items())

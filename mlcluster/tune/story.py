@@ -16,7 +16,7 @@ from typing import Any
 from mlcluster.search import Action, Decision, Suggestion, TrialState
 from mlcluster.spec import Configuration
 from mlcluster.train import TrialReport
-from mlcluster.tune.events import report_of, suggestion_of
+from mlcluster.tune.events import piece_of, report_of, suggestion_of
 from mlcluster.tune.journal import Event
 from mlcluster.tune.result import Ending, Improvement, StudyResult
 
@@ -72,6 +72,8 @@ class SegmentStory:
     """Why on that kind of worker; empty where there was no other."""
     note: str | None = None
     """The error, or how the worker was lost."""
+    together: tuple[str, ...] = ()
+    """The trials that the worker has trained with it as one; it was held for all of them."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,6 +180,8 @@ class _Teller:
     ending: Ending | None = None
     first: dict[str, Suggestion] = field(default_factory=dict)
     segments: dict[str, list[SegmentStory]] = field(default_factory=dict)
+    pieces: dict[tuple[str, float], list[str]] = field(default_factory=dict)
+    """What was trained as one, by its leader and when it began."""
     improvements: list[Improvement] = field(default_factory=list)
     best_loss: float = math.inf
     num_open: int = 0
@@ -227,6 +231,10 @@ class _Teller:
                 limit_seconds=data["limit_seconds"],
             )
         )
+        members = self.pieces.setdefault((piece_of(event), event.at), [])
+        members.append(suggestion.trial_id)
+        for member in members:
+            self._amend(member, together=tuple(other for other in members if other != member))
 
     def _hear_report(self, event: Event, report: TrialReport) -> None:
         self.usd, self.seconds = event.data["usd_so_far"], event.data["elapsed"]
@@ -301,7 +309,7 @@ class _Teller:
         studys = self.usd / self.seconds if self.seconds else 0.0
         slots = self.begin.get("usd_per_second", studys) / self.begin.get("num_slots", self.most_open)
         usd_per_second = self.begin.get("slot_usd_per_second", {}).get(segment.worker, slots)
-        return replace(segment, usd=segment.held_seconds * usd_per_second)
+        return replace(segment, usd=segment.held_seconds * usd_per_second / (1 + len(segment.together)))
 
 
 def _state_after(segments: tuple[SegmentStory, ...]) -> TrialState:

@@ -35,7 +35,7 @@ from mlcluster.tune.events import (
 )
 from mlcluster.tune.journal import Event, Journal
 from mlcluster.tune.lines import Lines, Placed
-from mlcluster.tune.piece import Piece, done_seconds, is_worth_joining, nominal_seconds, work_shares
+from mlcluster.tune.piece import Piece, done_seconds, is_worth_joining, nominal_seconds, point_of, work_shares
 from mlcluster.tune.placement import Placement
 from mlcluster.tune.plan import SEARCH_SHARE, StudyPlan
 from mlcluster.tune.result import Ending, Improvement, StudyResult, TrialSummary
@@ -338,7 +338,8 @@ class Study:
     def _offer(self, suggestions: tuple[Suggestion, ...], placement: Placement, now: float) -> _Offer | None:
         """A piece of these, with its worst case paid for; None where that does not fit."""
         kind_of_work = (suggestions[0].candidate.family, placement.worker)
-        duration = self._cost_model.predict(kind_of_work, nominal_seconds(self.plan, suggestions, placement.worker))
+        nominal = nominal_seconds(self.plan, suggestions, placement.worker)
+        duration = self._cost_model.predict(kind_of_work, nominal, point_of(self.plan, suggestions))
         allowance = self._allow(duration, now)
         if allowance is None:
             return None
@@ -483,6 +484,7 @@ class Study:
             (piece.suggestions[0].candidate.family, piece.worker),
             nominal_seconds=done_seconds(self.plan, piece),
             actual_seconds=sum(report.seconds for report in piece.reports.values()),
+            point=point_of(self.plan, piece.suggestions),
         )
 
     def _apply_loss(self, trial_id: str) -> Decision:

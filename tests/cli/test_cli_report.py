@@ -83,6 +83,22 @@ def test_what_crashes_have_cost_is_shown_as_lost(project: Path, result: StudyRes
     assert (found["lost_usd"], found["cap_usd"]) == (0.001, 1.0)
 
 
+def test_what_workers_have_lost_stays_their_trials_and_is_said(
+    project: Path, result: StudyResult, run: RunFolder
+) -> None:
+    entries = [json.loads(line) for line in run.ledger_path().read_text().splitlines()]
+    shares = [entry for entry in entries if entry["op"] == "share"]
+    shares[0]["lost"] = True
+    run.ledger_path().write_text("\n".join(json.dumps(entry) for entry in entries) + "\n")
+    found, cost = run_here(project, "report", "--json").json, run_here(project, "cost", "--json").json
+    assert found["lost_with_workers_usd"] == cost["lost_with_workers_usd"] == shares[0]["usd"] > 0
+    assert "were lost with workers" in run.report.read_text(encoding="utf-8")
+    assert "lost with workers" in run_here(project, "cost").stdout
+    for one in (found, cost):
+        assert one["lost_usd"] == 0
+        assert sum(trial["usd"] for trial in one["trials"]) + one["idle_usd"] == pytest.approx(result.usd)
+
+
 def test_without_a_study_it_says_what_to_run(project: Path) -> None:
     refused = run_here(project, "report")
     assert refused.code == 2

@@ -18,6 +18,7 @@ import pytest
 from mlcluster import Project
 from mlcluster.cli.ray_local import LocalRay, is_port_free
 from mlcluster.data import DatasetSnapshot
+from mlcluster.tune import read_journal
 from tests.cli.projects import Outcome, end_ray_of, free_ports, run_here, run_process
 
 # Ray Serve, MLflow and Triton's client warn about their own use of pydantic, pandas and gevent when they are imported.
@@ -110,6 +111,13 @@ def test_the_cap_holds_and_the_forecast_was_made_before(served: Served) -> None:
     assert 0 < summary["forecast_usd"] <= summary["cap_usd"]
     assert summary["trials"] >= 5
     assert summary["lost_usd"] == 0
+
+
+def test_several_nets_were_trained_as_one(served: Served) -> None:
+    events = read_journal(served.run_folder / "study" / "journal.jsonl")
+    starts = [event.data for event in events if event.kind == "start"]
+    followers = [start for start in starts if start["piece"] != start["trial_id"]]
+    assert {"mlp"} <= {start["candidate"]["family"] for start in followers} <= {"linear", "mlp"}
 
 
 def test_the_model_beats_a_baseline_that_was_scored_too(served: Served) -> None:

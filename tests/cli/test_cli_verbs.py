@@ -45,6 +45,22 @@ def test_init_makes_the_jobs_that_the_repository_shows(sample: Path) -> None:
     assert all(len(text.splitlines()) < 40 for text in files_under(sample / "jobs").values())
 
 
+def test_no_job_stands_for_a_module_of_the_standard_library(sample: Path) -> None:
+    """jobs/profile.py would: torch imports cProfile, and that imports profile."""
+    probe = (
+        "import runpy, sys\n"
+        "sys.path[0] = sys.argv[1]\n"  # as Python does for a script there
+        "runpy.run_path(f'{sys.argv[1]}/{sys.argv[2]}.py')\n"
+        "import cProfile\n"
+        "print(cProfile._pyprofile.__file__, *sys.path)"
+    )
+    jobs = sample / "jobs"
+    for job in ("profile", "tune"):
+        told = run_process(sample, command=(sys.executable, "-c", probe, str(jobs), job))
+        assert told.code == 0, told.stderr
+        assert str(jobs) not in told.stdout
+
+
 def test_init_makes_the_cluster_configs_that_the_repository_shows(sample: Path) -> None:
     made = {path.name: path.read_text() for path in (sample / "cluster-configs").iterdir()}
     shown = {path.name: path.read_text() for path in (ROOT / "cluster-configs").iterdir() if path.is_file()}

@@ -81,7 +81,7 @@ def test_a_lease_costs_what_its_node_costs_and_all_stages_pay_for_it() -> None:
     spec = ProjectSpec.model_validate({"data": {"source": "t.csv", "target": "y"}})
     budget = study_budget(spec, both, free_usd=0.01)
     assert budget.seconds == pytest.approx(0.01 / both.usd_per_second)
-    assert (budget.num_slots, budget.kinds) == (8, both.kinds)
+    assert (budget.num_slots, budget.kinds, budget.max_together) == (8, both.kinds, 16)
 
 
 def test_the_plan_says_from_which_width_on_a_gpu_is_cheaper_and_a_dearer_one_moves_it() -> None:

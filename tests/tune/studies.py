@@ -298,9 +298,9 @@ def noted(path: Path) -> list[Any]:
     return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 
 
-def journal_of(folder: Path, kind: str) -> Iterator[dict[str, Any]]:
-    """The events of one kind in a study's journal, in order."""
+def journal_of(folder: Path, *kinds: str) -> Iterator[dict[str, Any]]:
+    """The events of these kinds in a study's journal, in order."""
     for line in (folder / "study" / "journal.jsonl").read_text().splitlines():
         event = json.loads(line)
-        if event["kind"] == kind:
+        if event["kind"] in kinds:
             yield event

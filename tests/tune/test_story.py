@@ -90,6 +90,20 @@ def test_each_segment_says_why_what_it_took_and_what_was_decided(tmp_path: Path)
     assert best.best_segment is best.segments[-1]
 
 
+def test_what_was_trained_as_one_is_told_of_each_with_its_part_of_the_dollars(tmp_path: Path) -> None:
+    result, events = simulated(tmp_path, max_together=4)
+    story = tell_study(events)
+    segments = {(trial.trial_id, one.started_at): one for trial in story.trials for one in trial.segments}
+    joined = {key: one for key, one in segments.items() if one.together}
+    assert joined
+    for (trial_id, started_at), one in joined.items():
+        assert trial_id not in one.together
+        assert all(trial_id in segments[other, started_at].together for other in one.together)
+    # By the price of a slot, for journals without decisions: what a worker was held for counts once.
+    untold = tell_study([event for event in events if event.kind != "decision"])
+    assert sum(trial.usd for trial in untold.trials) == pytest.approx(sum(t.usd for t in result.trials.values()))
+
+
 def test_lost_cut_and_unusable_segments_are_told_as_such(tmp_path: Path) -> None:
     def training(segment: Segment) -> TrialReport | None:
         match segment.trial_id:
