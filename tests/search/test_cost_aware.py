@@ -223,6 +223,22 @@ def test_without_the_model_one_in_five_at_a_rung_goes_on_and_no_more() -> None:
     assert came[27] >= 1
 
 
+def test_where_two_rungs_owe_a_promotion_the_higher_is_served_first() -> None:
+    search = policy(uses_model=False, guard=5, num_first=30, num_scout_steps=0)
+    for wave in (30, 5):
+        sent = []
+        for _ in range(wave):
+            suggestion = search.suggest()
+            assert suggestion is not None
+            search.accept(suggestion)
+            sent.append(suggestion)
+        for suggestion in sent:
+            search.report(suggestion.trial_id, units=suggestion.stop_units, loss=loss_of(suggestion), seconds=1.0)
+    # Of 30 at one unit six go on, of whom five have; of these five one goes on.
+    served = [suggestion.start_units for suggestion, _ in work(search, 2)]
+    assert served == [3, 1]
+
+
 def test_without_the_model_the_best_of_a_rung_is_the_one_that_goes_on() -> None:
     """All curves fall alike, so that the lowest loss is also what is expected to end lowest."""
     search = policy(uses_model=False, guard=5, num_scout_steps=0)
@@ -261,6 +277,37 @@ def test_what_costs_beside_the_training_has_to_fit_as_well() -> None:
     work(search, 12)
     assert search.suggest(room_seconds=99.0) is None
     assert search.suggest(room_seconds=110.0) is not None
+
+
+def test_the_guard_promotes_nothing_that_cannot_end_within_the_room_either() -> None:
+    search = policy(uses_model=False, guard=5, num_first=5, num_scout_steps=0)
+    work(search, 5)
+    promoted = search.suggest(room_seconds=2.5)
+    assert promoted is not None
+    assert (promoted.start_units, promoted.stop_units) == (1, 3)
+    new = search.suggest(room_seconds=1.5)
+    assert new is not None
+    assert (new.start_units, new.stop_units) == (0, 1)
+
+
+def test_of_two_families_that_are_as_good_the_cheaper_is_tried_more() -> None:
+    """Nominal seconds are the same; what each really takes has to be seen."""
+    search = policy(families=("cheap", "dear"), costs=CostTerms(floor_share=0.0), guard=0)
+    started = []
+    for _ in range(40):
+        suggestion = search.suggest()
+        assert suggestion is not None
+        search.accept(suggestion)
+        took = float(suggestion.stop_units - suggestion.start_units)
+        slowness = 10.0 if suggestion.candidate.family == "dear" else 1.0
+        search.report(
+            suggestion.trial_id, units=suggestion.stop_units, loss=loss_of(suggestion), seconds=slowness * took
+        )
+        if not suggestion.start_units:
+            started.append(suggestion.candidate.family)
+    after_the_first = started[4:]
+    assert len(after_the_first) >= 5
+    assert after_the_first.count("cheap") > 3 * after_the_first.count("dear")
 
 
 def test_of_equal_losses_the_first_stands_for_all_and_the_others_never_go_on() -> None:
@@ -379,6 +426,24 @@ def test_a_decision_looks_at_no_more_observations_than_it_may_however_many_trial
     assert len(search.trials) + sum(trial.rung > 0 for trial in search.trials) >= 1_000
     assert 5 <= len(rows) <= 10
     assert max(rows) <= 40
+
+
+def test_beside_them_it_looks_at_half_as_many_running_trials_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows: list[int] = []
+    condition = CurveModel.condition
+
+    def counted(self: CurveModel, points: np.ndarray, fidelities: np.ndarray, losses: np.ndarray) -> None:
+        rows.append(len(points))
+        condition(self, points, fidelities, losses)
+
+    search = policy(beliefs=BeliefSettings(max_observations=40), num_first=10, num_scout_steps=0)
+    work(search, 200, loss=loss_of)
+    monkeypatch.setattr(CurveModel, "condition", counted)
+    for _ in range(60):
+        suggestion = search.suggest()
+        assert suggestion is not None
+        search.accept(suggestion)
+    assert max(rows) == 40 + 20
 
 
 def test_the_memory_of_the_table_is_that_of_its_columns() -> None:
