@@ -51,6 +51,14 @@ def test_twins_have_family_units_and_every_digit_of_the_loss_in_common() -> None
     assert twins.twin_of("e", "toy", units=3, loss=0.5) == "a"
 
 
+@pytest.mark.parametrize("loss", [math.inf, -math.inf, math.nan])
+def test_trainings_that_diverged_are_no_twins(loss: float) -> None:
+    """They have nothing in common but that: each tells of its own place."""
+    twins = Twins()
+    twins.twin_of("a", "toy", units=3, loss=loss)
+    assert twins.twin_of("b", "toy", units=3, loss=loss) is None
+
+
 def test_before_any_twin_was_seen_all_is_new() -> None:
     twins = Twins()
     twins.learn(0.0, was_twin=False)
