@@ -334,6 +334,25 @@ def test_a_trial_whose_loss_is_not_finite_stops_for_good(bad: float) -> None:
     assert not failed & {suggestion.trial_id for suggestion, _ in done if suggestion.start_units}
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_where_trainings_diverge_fewer_are_tried(bad: float) -> None:
+    def loss(suggestion: Suggestion) -> float:
+        return bad if float(suggestion.candidate.configuration["y"]) > 0.4 else loss_of(suggestion)
+
+    started = [suggestion for suggestion, _ in work(policy(guard=0), 60, loss=loss) if not suggestion.start_units]
+    later = [float(suggestion.candidate.configuration["y"]) > 0.4 for suggestion in started[8:]]
+    assert len(later) >= 8
+    assert sum(later) < 0.25 * len(later)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_reasons_speak_of_the_best_loss_that_is_a_number(bad: float) -> None:
+    done = work(policy(), 25, loss=lambda suggestion: bad if suggestion.trial_id == "t0000" else loss_of(suggestion))
+    told = [suggestion.reason for suggestion, _ in done if "best seen" in suggestion.reason]
+    assert told
+    assert not any(word in reason for reason in told for word in ("nan", "inf)"))
+
+
 def test_where_every_training_fails_new_ones_are_tried_for_ever() -> None:
     done = work(policy(), 15, loss=lambda _: math.inf)
     assert all(suggestion.start_units == 0 for suggestion, _ in done)
@@ -370,6 +389,22 @@ def test_a_lost_trial_stands_where_its_checkpoint_is() -> None:
     again = search.suggest()
     assert again is not None
     assert (again.trial_id, again.start_units, again.stop_units) == ("t0000", 0, 1)
+
+
+def test_a_trial_that_was_cut_lets_others_pass_where_its_rest_does_not_fit() -> None:
+    search = policy(costs=CostTerms(floor_share=0.0))
+    work(search, 5)
+    sent = search.suggest()
+    assert sent is not None
+    assert (sent.start_units, sent.stop_units) == (3, 9)
+    search.accept(sent)
+    search.report(sent.trial_id, units=4, loss=0.5, seconds=1.0)
+    other = search.suggest(room_seconds=3.0)
+    assert other is not None
+    assert other.trial_id != sent.trial_id
+    again = search.suggest(room_seconds=6.0)
+    assert again is not None
+    assert (again.trial_id, again.start_units, again.stop_units) == (sent.trial_id, 4, 9)
 
 
 def test_several_that_were_lost_go_on_in_the_order_in_which_they_were_lost() -> None:
