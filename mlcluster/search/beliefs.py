@@ -110,7 +110,8 @@ class Beliefs:
         forecast = self.model.forecast(one, np.array([FULL_FIDELITY]))
         middle, spread = float(forecast.means[0]) + self._level, math.sqrt(float(forecast.variances[0]))
         low, high = self._scale.unwarp(middle - spread), self._scale.unwarp(middle + spread)
-        return f"should end with a loss between {low:.4g} and {high:.4g} (best seen {min(self._losses):.4g})"
+        best = min(filter(math.isfinite, self._losses), default=math.nan)
+        return f"should end with a loss between {low:.4g} and {high:.4g} (best seen {best:.4g})"
 
     def _shown(self, scale: LossScale, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:
         warped = scale.warp(np.array(self._losses))

@@ -103,7 +103,8 @@ class CostAwareHyperband:
 
     def suggest(self, *, new_trials: bool = True, room_seconds: float = math.inf) -> Suggestion | None:
         for row in self._unfinished:
-            return self._to_units(row, self._records[row].target_units, "goes on to the rung it was sent to")
+            if self._fits(row, room_seconds):
+                return self._to_units(row, self._records[row].target_units, "goes on to the rung it was sent to")
         standing = self._standing(room_seconds)
         num_first = max(self._settings.num_first, len(self._problem.first))
         num_seen = int((self._table.units > 0).sum())
@@ -158,6 +159,13 @@ class CostAwareHyperband:
         self._unfinished.pop(row, None)
         self._records[row].state = TrialState.FAILED
         self._table.is_open[row], self._table.targets[row] = False, 0
+
+    def _fits(self, row: int, room_seconds: float) -> bool:
+        """Whether a trial's next rung does, by the pace that it has shown; before it has shown any, it may."""
+        if math.isinf(room_seconds) or not self._table.units[row]:
+            return True
+        following = self._ladders.stages_of_trials(self._table, np.array([row]), room_seconds=room_seconds)[0]
+        return bool(np.isfinite(following.seconds[0]))
 
     def _standing(self, room_seconds: float) -> Ints:
         """Rows of the trials that wait at a rung below their last, and whose next one fits into the room."""

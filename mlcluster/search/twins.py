@@ -7,6 +7,8 @@ proposed less.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from mlcluster.search.joint_space import Floats
@@ -26,7 +28,9 @@ class Twins:
         self._was_twin: list[bool] = []
 
     def twin_of(self, trial_id: str, family: str, *, units: int, loss: float) -> str | None:
-        """The earlier trial of the family with exactly this loss at these units."""
+        """The earlier trial of the family with exactly this loss at these units; those that diverged are no twins."""
+        if not math.isfinite(loss):
+            return None
         first = self._first_by_report.setdefault((family, units, loss), trial_id)
         return None if first == trial_id else first
 

@@ -35,8 +35,10 @@ class LossScale:
 
     def warp(self, losses: Floats) -> Floats:
         """On the scale; infinite ones stand with the worst."""
-        capped = np.where(np.isfinite(losses), losses, np.finfo(np.float64).max / 4)
-        return np.minimum(np.arcsinh((capped - self.median) / self.spread), WORST)
+        # Capped before it is divided: a great loss over a small spread would overflow.
+        ceiling = self.unwarp(WORST)
+        capped = np.where(np.isfinite(losses), np.minimum(losses, ceiling), ceiling)
+        return np.where(capped < ceiling, np.minimum(np.arcsinh((capped - self.median) / self.spread), WORST), WORST)
 
     def unwarp(self, value: float) -> float:
         """The loss at a place of the scale."""

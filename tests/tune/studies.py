@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mlcluster.cost import Ledger, WorkerKind
-from mlcluster.search import BestFamiliesSource, Fidelity, HyperbandSettings, RandomWithinFamily
+from mlcluster.search import BestFamiliesSource, Fidelity, HyperbandSettings, RandomWithinFamily, SearchPolicy
 from mlcluster.spec import Configuration, FloatDomain, IntDomain
 from mlcluster.train import CurvePoint, Segment, Span, TrialReport
 from mlcluster.tune import (
@@ -129,16 +129,32 @@ def width_plan(
     )
 
 
+def policy_of(plan: StudyPlan, search: str) -> SearchPolicy:
+    """The policy that `search` names, `halving` or `promise`, before its first trial."""
+    if search == "promise":
+        return promise_policy(plan)
+    source = BestFamiliesSource(RandomWithinFamily(plan.spaces, seed=plan.seed), tuple(plan.spaces), seed=plan.seed)
+    return halving_policy(plan, source)
+
+
 def open_study(
-    plan: StudyPlan, folder: Path, *, cap_usd: float, clock: Callable[[], float], search: str = "halving"
+    plan: StudyPlan,
+    folder: Path,
+    *,
+    cap_usd: float,
+    clock: Callable[[], float],
+    search: str = "halving",
+    policy: SearchPolicy | None = None,
 ) -> tuple[Study, Ledger]:
-    """The study as any driver begins it: what a crash left reserved is closed first."""
+    """The study as any driver begins it: what a crash left reserved is closed first.
+
+    With `policy`, it decides, rather than a new one of those that `search` names.
+    """
     ledger = Ledger(folder / "ledger.jsonl", cap_usd=cap_usd, now=clock())
     try:
         ledger.close_open_reservations(usd_per_second=plan.budget.usd_per_second, now=clock())
-        source = BestFamiliesSource(RandomWithinFamily(plan.spaces, seed=plan.seed), tuple(plan.spaces), seed=plan.seed)
-        policy = halving_policy(plan, source) if search == "halving" else promise_policy(plan)
-        return Study(plan, folder=folder / "study", ledger=ledger, policy=policy, clock=clock), ledger
+        decides = policy_of(plan, search) if policy is None else policy
+        return Study(plan, folder=folder / "study", ledger=ledger, policy=decides, clock=clock), ledger
     except BaseException:
         ledger.close()
         raise
