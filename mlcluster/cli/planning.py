@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlcluster.cli.leasing import Lease
 from mlcluster.cost import CostModel, Forecast, StageForecast
@@ -103,6 +103,8 @@ def plan_search(
         seed=seed,
         budget=budget,
     )
+    if spec.tune.worth is not None:
+        study = replace(study, usd_per_point=spec.tune.worth.usd_per_point)
     first = CostModel().predict("any", cheapest_first_segment_seconds(study))
     check_room_for_one_trial(
         study,

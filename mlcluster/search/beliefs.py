@@ -104,6 +104,10 @@ class Beliefs:
             best_rows=rows[np.argsort(ends, kind="stable")[:num_best]],
         )
 
+    def loss_per_warped(self) -> float:
+        """What a unit of the model's scale is in the metric's units, where the best loss seen lies."""
+        return self._scale.slope(min((loss for loss in self._losses if math.isfinite(loss)), default=0.0))
+
     def prospects(self, likeness: Likeness, index: int) -> str:
         """What is expected at the end at one of these points, and the best loss seen, in the metric's units."""
         one = Likeness(smooth=likeness.smooth[index : index + 1], rough=likeness.rough[index : index + 1])

@@ -45,6 +45,8 @@ class CostAwareSettings:
     """Share of the decisions that want to beat the best loss seen, not the best that is expected of a known trial."""
     max_standing: int = 120
     """Paused trials that are looked at: those with the best losses."""
+    least_rate: float = 0.0
+    """Of improvement, in units of the loss a second: where nothing promises more, nothing is suggested."""
     uses_model: bool = True
     """Off, for ablation: new trials are random, and the guard alone promotes."""
     costs: CostTerms = field(default_factory=CostTerms)
@@ -205,7 +207,7 @@ class CostAwareHyperband:
         if new_trials:
             offers += self._best_new(outlook, threshold, room_seconds, rng)
         best = max((offer for offer in offers if offer is not None), key=lambda offer: offer.promise, default=None)
-        if best is None:
+        if best is None or best.promise * self._beliefs.loss_per_warped() < self._settings.least_rate:
             return None
         if best.candidate is None:
             return self._promotion(best.row, best.reason)

@@ -6,6 +6,7 @@ it, so that neither a diverged training nor one far ahead of the rest outweighs 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,10 @@ class LossScale:
         ceiling = self.unwarp(WORST)
         capped = np.where(np.isfinite(losses), np.minimum(losses, ceiling), ceiling)
         return np.where(capped < ceiling, np.minimum(np.arcsinh((capped - self.median) / self.spread), WORST), WORST)
+
+    def slope(self, loss: float) -> float:
+        """d loss / d warped, at a loss."""
+        return math.hypot(self.spread, loss - self.median)
 
     def unwarp(self, value: float) -> float:
         """The loss at a place of the scale."""

@@ -29,6 +29,7 @@ from mlcluster.spec.tune import (
     Search,
     TuneSpec,
     Workers,
+    WorthSpec,
 )
 from mlcluster.spec.verify import FAIRNESS_METRICS, GATE_METRICS, GateSpec
 from mlcluster.spec.yaml_document import YamlDocument, parse_yaml, read_yaml
@@ -64,6 +65,7 @@ __all__ = [
     "TuneSpec",
     "Value",
     "Workers",
+    "WorthSpec",
     "YamlDocument",
     "default_configuration",
     "load_document",

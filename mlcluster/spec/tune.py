@@ -39,6 +39,13 @@ class LimitsSpec(Section):
     model_mb: PositiveFloat | None = None
 
 
+class WorthSpec(Section):
+    """When more searching is not worth its dollars."""
+
+    usd_per_point: PositiveFloat
+    """What 0.01 of the metric is worth, at most: the search ends once nothing is expected to come cheaper."""
+
+
 Search = Literal["promise", "halving"]
 
 
@@ -51,6 +58,8 @@ class TuneSpec(Section):
     prefer_simple_within: Annotated[float, Field(ge=0)] = 0.0
     """The simplest family whose score is this close to the best one wins."""
     limits: LimitsSpec = LimitsSpec()
+    worth: WorthSpec | None = None
+    """Left out: the search uses its budget."""
     search: Search = "promise"
     """`promise` asks a model of curves and costs which trial to pay for next; `halving` goes by rank at each rung."""
 

@@ -82,6 +82,8 @@ class StudyPlan:
     """Families whose segments begin from nothing each time, whatever was trained before."""
     together: Mapping[str, SpansCost] = field(default_factory=dict)
     """By family that can train several trials as one: the nominal seconds of that."""
+    usd_per_point: float | None = None
+    """What 0.01 of the metric is worth at most; None where the budget alone ends the study."""
     gpu_costs: Mapping[str, UnitsCost] = field(default_factory=dict)
     """By family that can train on a GPU: the nominal seconds there."""
 

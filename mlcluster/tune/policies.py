@@ -21,6 +21,7 @@ def promise_policy(plan: StudyPlan) -> SearchPolicy:
     """Cost-aware Hyperband over the plan's families, whose defaults come first."""
     settings = CostAwareSettings(
         rungs_seconds=plan.settings.rungs_seconds,
+        least_rate=_least_rate(plan),
         costs=CostTerms(overhead_seconds=SEGMENT_OVERHEAD_SECONDS),
     )
     defaults = tuple(
@@ -29,6 +30,13 @@ def promise_policy(plan: StudyPlan) -> SearchPolicy:
     )
     problem = SearchProblem(spaces=plan.spaces, fidelities=plan.fidelities, first=defaults, seed=plan.seed)
     return CostAwareHyperband(settings, problem)
+
+
+def _least_rate(plan: StudyPlan) -> float:
+    """Improvement of the loss that a second of the first kind of worker must promise, by what a point is worth."""
+    if plan.usd_per_point is None:
+        return 0.0
+    return 0.01 / plan.usd_per_point * plan.budget.kinds[0].usd_per_second
 
 
 def halving_policy(plan: StudyPlan, source: CandidateSource) -> SearchPolicy:

@@ -570,3 +570,20 @@ class BestDraws(RandomWithinFamily):
 
     def propose(self, index: int, observations: object) -> Candidate:
         return self.propose_in("toy", index, ())
+
+
+@pytest.mark.parametrize(("least_rate", "goes_on"), [(0.0, True), (1e-9, True), (1e6, False)])
+def test_nothing_is_suggested_that_promises_less_than_it_must(least_rate: float, goes_on: bool) -> None:
+    settings_ = CostAwareSettings(
+        rungs_seconds=(1.0, 3.0, 9.0), least_rate=least_rate, guard=0, num_first=4, num_scout_steps=0
+    )
+    space = {"x": FloatDomain(low=0.0, high=1.0, default=0.5)}
+    fidelity = Fidelity(max_units=9, nominal_seconds=lambda _, units: float(units))
+    search = CostAwareHyperband(settings_, SearchProblem(spaces={"toy": space}, fidelities={"toy": fidelity}, seed=0))
+    for _ in range(4):
+        first = search.suggest()
+        assert first is not None
+        search.accept(first)
+        loss = (float(first.candidate.configuration["x"]) - 0.3) ** 2
+        search.report(first.trial_id, units=first.stop_units, loss=loss, seconds=1.0)
+    assert (search.suggest() is not None) is goes_on
