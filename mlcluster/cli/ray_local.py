@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -68,7 +69,8 @@ class LocalRay:
             process.send_signal(signal.SIGTERM)
             _, alive = psutil.wait_procs([process, *descendants], timeout=STOP_TIMEOUT_SECONDS)
             for survivor in alive:
-                survivor.kill()
+                with suppress(psutil.NoSuchProcess):  # it may end by itself between the wait and this
+                    survivor.kill()
             psutil.wait_procs(alive, timeout=5)
         if self._state_file.exists():
             temporary = json.loads(self._state_file.read_text())["temp_dir"]
