@@ -41,8 +41,10 @@ class CostAwareSettings:
     """Rungs that the best of the first trials climbs at once, so that the model sees how curves go on."""
     guard: int = 5
     """Of so many trials at a rung, one goes on whatever the model says; 0 for none."""
-    observed_share: float = 0.8
+    observed_share: float = 0.5
     """Share of the decisions that want to beat the best loss seen, not the best that is expected of a known trial."""
+    random_share: float = 0.3
+    """Of the new trials: even draws, so that a model that is wrong of a space cannot lock the search in."""
     max_standing: int = 120
     """Paused trials that are looked at: those with the best losses."""
     least_rate: float = 0.0
@@ -145,8 +147,8 @@ class CostAwareHyperband:
         twin = self._twins.twin_of(trial_id, record.candidate.family, units=units, loss=loss)
         if is_first_report:
             self._twins.learn(self._distances.pop(trial_id, 1.0), was_twin=twin is not None)
-        # A twin's report counts too: the model then knows that there is nothing new where it lies.
-        self._beliefs.observe(row, units=units, loss=loss)
+        if twin is None:
+            self._beliefs.observe(row, units=units, loss=loss)
         return self._decide(row, loss, twin)
 
     def lose(self, trial_id: str, *, units: int) -> None:
@@ -211,6 +213,8 @@ class CostAwareHyperband:
             return None
         if best.candidate is None:
             return self._promotion(best.row, best.reason)
+        if rng.random() < self._settings.random_share:
+            return self._new_trial(self._proposals.random(rng), "a random draw, against a model that is wrong")
         return self._new_trial(best.candidate, best.reason)
 
     def _guarded(self, standing: Ints) -> tuple[int, str] | None:
