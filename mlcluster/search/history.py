@@ -92,7 +92,7 @@ def _within(study: PastStudy, space: JointSpace, spaces: Mapping[str, SearchSpac
 
 
 def _best(study: PastStudy) -> list[Candidate]:
-    """Of those that went furthest first, so that a lucky start does not count."""
+    """Of the trials, by the lowest loss that each has come to."""
     order = sorted(study.trials, key=lambda trial: min(trial.losses))
     return [trial.candidate for trial in order[:_BEST_OF_A_STUDY]]
 

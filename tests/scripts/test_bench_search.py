@@ -16,7 +16,7 @@ from tests.tune.benchmark_folders import write_surrogate, write_table
 ROOT = Path(__file__).resolve().parents[2]
 
 QUICK = "random,asha-promotion,hyperband"
-ALL = f"{QUICK},asha-stopping,ray-default,optuna-hyperband,optuna-default"
+ALL = f"{QUICK},ours,asha-stopping,ray-default,optuna-hyperband,optuna-default"
 OPTIONAL = {"syne_tune": "syne-bohb,syne-cqr", "flaml": "flaml-cfo,flaml-blendsearch", "dehb": "dehb"}
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
@@ -94,6 +94,18 @@ def test_one_command_gives_one_result_and_seeds_differ(table: Path, tmp_path: Pa
             str(run["trace"]) for run in first["runs"] if (run["policy"], run["task"]) == (policy, "tiny-table/easy")
         ]
         assert len(set(traces)) == 3, policy
+
+
+def test_a_warm_search_learns_from_the_other_tasks_alone(table: Path, tmp_path: Path) -> None:
+    found = run_small(
+        table, tmp_path / "warm.json", "--warm-from", table, "--free-decisions", policies="ours,ours-warm"
+    )
+    traces = {
+        policy: [run["trace"] for run in found["runs"] if run["policy"] == policy] for policy in ("ours", "ours-warm")
+    }
+    assert len(traces["ours-warm"]) == len(traces["ours"]) == 6
+    assert traces["ours-warm"] != traces["ours"]
+    assert all(0 < run["billed"] <= 6 for run in found["runs"])
 
 
 def test_two_processes_find_what_one_does(table: Path, tmp_path: Path) -> None:
