@@ -19,6 +19,7 @@ import numpy as np
 
 from mlcluster.search.beliefs import Beliefs, BeliefSettings, Outlook
 from mlcluster.search.candidate import Candidate
+from mlcluster.search.curve_model import Likeness
 from mlcluster.search.joint_space import Floats, JointSpace
 from mlcluster.search.ladders import CostTerms, Ladders
 from mlcluster.search.policy import Action, Decision, Fidelity, Suggestion, TrialRecord, TrialState
@@ -71,7 +72,9 @@ class _Offer:
     """The best of one kind of choice: a standing trial's row, or a new candidate."""
 
     promise: float
-    reason: str
+    likeness: Likeness
+    index: int
+    """Of it among the points of `likeness`."""
     row: int = -1
     candidate: Candidate | None = None
 
@@ -166,10 +169,14 @@ class CostAwareHyperband:
 
     def _fits(self, row: int, room_seconds: float) -> bool:
         """Whether a trial's next rung does, by the pace that it has shown; before it has shown any, it may."""
-        if math.isinf(room_seconds) or not self._table.units[row]:
-            return True
-        following = self._ladders.stages_of_trials(self._table, np.array([row]), room_seconds=room_seconds)[0]
-        return bool(np.isfinite(following.seconds[0]))
+        return not self._table.units[row] or len(self._fitting(np.array([row]), room_seconds)) > 0
+
+    def _fitting(self, rows: Ints, room_seconds: float) -> Ints:
+        """Those of these started trials whose next rung fits into the room."""
+        if not math.isfinite(room_seconds) or not len(rows):
+            return rows
+        following = self._ladders.stages_of_trials(self._table, rows, room_seconds=room_seconds)[0]
+        return rows[np.isfinite(following.seconds)]
 
     def _standing(self, room_seconds: float) -> Ints:
         """Rows of the trials that wait at a rung below their last, and whose next one fits into the room."""
@@ -178,10 +185,7 @@ class CostAwareHyperband:
         rows = np.nonzero(waits)[0]
         if len(rows) > self._settings.max_standing:
             rows = rows[np.argsort(table.losses[rows], kind="stable")[: self._settings.max_standing]]
-        if math.isfinite(room_seconds) and len(rows):
-            following = self._ladders.stages_of_trials(table, rows, room_seconds=room_seconds)[0]
-            rows = rows[np.isfinite(following.seconds)]
-        return rows
+        return self._fitting(rows, room_seconds)
 
     def _first_candidate(self) -> Candidate:
         index, first = len(self._table), self._problem.first
@@ -211,11 +215,13 @@ class CostAwareHyperband:
         best = max((offer for offer in offers if offer is not None), key=lambda offer: offer.promise, default=None)
         if best is None or best.promise * self._beliefs.loss_per_warped() < self._settings.least_rate:
             return None
+        prospects = self._beliefs.prospects(best.likeness, best.index)
+        reason = f"promises most ({best.promise:.3g} a second): it {prospects}"
         if best.candidate is None:
-            return self._promotion(best.row, best.reason)
+            return self._promotion(best.row, reason)
         if rng.random() < self._settings.random_share:
             return self._new_trial(self._proposals.random(rng), "a random draw, against a model that is wrong")
-        return self._new_trial(best.candidate, best.reason)
+        return self._new_trial(best.candidate, reason)
 
     def _guarded(self, standing: Ints) -> tuple[int, str] | None:
         """Successive halving's promotion, by what is expected at the end: highest rung first."""
@@ -223,13 +229,12 @@ class CostAwareHyperband:
         if not guard or not len(standing):
             return None
         rungs, heading = table.rungs_at(table.units), table.rungs_at(np.maximum(table.targets, table.units))
-        expected = self._beliefs.expected_ends(standing)
         for rung in reversed(range(len(self._settings.rungs_seconds) - 1)):
             num_stood = int((table.is_open & (rungs >= rung)).sum())
             num_went_on = int((table.is_open & (heading > rung)).sum())
             here = np.nonzero(rungs[standing] == rung)[0]
             if len(here) and num_stood // guard > num_went_on:
-                best = int(standing[here[np.argmin(expected[here])]])
+                best = int(standing[here[np.argmin(self._beliefs.expected_ends(standing)[here])]])
                 return best, f"the best expected at rung {rung}, where {num_stood} stood and {num_went_on} went on"
         return None
 
@@ -242,8 +247,7 @@ class CostAwareHyperband:
         best = int(np.argmax(promises))
         if not promises[best] > 0:
             return None
-        reason = f"promises most ({promises[best]:.3g} a second): it {self._beliefs.prospects(likeness, best)}"
-        return _Offer(promise=float(promises[best]), row=int(standing[best]), reason=reason)
+        return _Offer(promise=float(promises[best]), likeness=likeness, index=best, row=int(standing[best]))
 
     def _best_new(
         self, outlook: Outlook, threshold: float, room_seconds: float, rng: np.random.Generator
@@ -261,13 +265,12 @@ class CostAwareHyperband:
             promises = promises * self._twins.newness(_nearest(points, self._table.points))
             best = int(np.argmax(promises))
             if promises[best] > 0:
-                reason = f"promises most ({promises[best]:.3g} a second): it {self._beliefs.prospects(likeness, best)}"
                 candidate = Candidate(
                     family=family,
                     configuration=self._space.configuration(family, own_points[best]),
                     origin="promise",
                 )
-                offers.append(_Offer(promise=float(promises[best]), candidate=candidate, reason=reason))
+                offers.append(_Offer(promise=float(promises[best]), likeness=likeness, index=best, candidate=candidate))
         return offers
 
     def _add(self, suggestion: Suggestion) -> int:
