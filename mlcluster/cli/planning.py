@@ -8,8 +8,8 @@ from mlcluster.cli.leasing import Lease
 from mlcluster.cost import CostModel, Forecast, StageForecast
 from mlcluster.data import DataProfile
 from mlcluster.errors import SpecError
-from mlcluster.spec import ProjectSpec
-from mlcluster.train import METRICS, DataSize, Encoding, default_metric
+from mlcluster.spec import ProjectSpec, narrowed
+from mlcluster.train import FAMILIES, METRICS, DataSize, Encoding, default_metric
 from mlcluster.tune import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
 from mlcluster.tune.plan import SEARCH_SHARE, cheapest_first_segment_seconds
 from mlcluster.tune.study import RELEASE_SECONDS, WORKER_START_SECONDS
@@ -93,11 +93,11 @@ def plan_search(
     """The study of a run.
 
     Raises:
-        SpecError: the budget cannot hold one trial, or the metric does not fit the task.
+        SpecError: the budget cannot hold one trial, or the metric or a bound of `tune.space` does not fit.
     """
     study = plan_study(
         f"{spec.project}-{spec.fingerprint}",
-        list(spec.models),
+        {name: narrowed(name, FAMILIES[name].space, spec.tune.space.get(name, {})) for name in spec.models},
         sizes,
         metric=resolve_metric(spec, task),
         seed=seed,

@@ -13,13 +13,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from mlcluster.search.beliefs import Beliefs, BeliefSettings, Outlook
 from mlcluster.search.candidate import Candidate
 from mlcluster.search.curve_model import Likeness
+from mlcluster.search.growing_bounds import GrowingBounds
 from mlcluster.search.joint_space import Floats, JointSpace
 from mlcluster.search.ladders import CostTerms, Ladders
 from mlcluster.search.policy import Action, Decision, Fidelity, Suggestion, TrialRecord, TrialState
@@ -87,7 +88,8 @@ class CostAwareHyperband:
         self._problem = problem
         self._space = JointSpace(problem.spaces)
         self._ladders = Ladders(settings.rungs_seconds, problem.fidelities, settings.costs)
-        self._proposals = Proposals(self._space, settings.proposals, seed=problem.seed)
+        self._bounds = GrowingBounds(problem.spaces)
+        self._proposals = Proposals(self._space, settings.proposals, self._bounds, seed=problem.seed)
         self._table = TrialTable(num_axes=self._space.num_axes, num_rungs=len(settings.rungs_seconds))
         self._beliefs = Beliefs(self._space, self._table, settings.beliefs, seed=problem.seed)
         self._twins = Twins()
@@ -150,9 +152,11 @@ class CostAwareHyperband:
         twin = self._twins.twin_of(trial_id, record.candidate.family, units=units, loss=loss)
         if is_first_report:
             self._twins.learn(self._distances.pop(trial_id, 1.0), was_twin=twin is not None)
-        if twin is None:
-            self._beliefs.observe(row, units=units, loss=loss)
-        return self._decide(row, loss, twin)
+        decision = self._decide(row, loss, twin)
+        if twin is not None:
+            return decision
+        self._beliefs.observe(row, units=units, loss=loss)
+        return self._growing(record, loss, decision)
 
     def lose(self, trial_id: str, *, units: int) -> None:
         row = self._rows[trial_id]
@@ -318,6 +322,14 @@ class CostAwareHyperband:
         return Decision(
             action=Action.PAUSE, reason=f"rank {rank} of {len(peers)} that came as far as rung {record.rung}"
         )
+
+    def _growing(self, record: TrialRecord, loss: float, decision: Decision) -> Decision:
+        """The decision, with what grew because of the report."""
+        if record.state is TrialState.FAILED or record.is_short_of_its_rung:
+            return decision
+        own_point = self._space.own_point(record.candidate.family, record.candidate.configuration)
+        grown = self._bounds.observe(record.candidate, own_point, rung=record.rung, loss=loss)
+        return replace(decision, reason=f"{decision.reason}; {grown}") if grown else decision
 
     def _new_trial(self, candidate: Candidate, reason: str) -> Suggestion:
         return Suggestion(

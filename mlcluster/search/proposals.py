@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mlcluster.search.candidate import Candidate
+from mlcluster.search.growing_bounds import GrowingBounds
 from mlcluster.search.joint_space import Floats, JointSpace
 
 
@@ -31,8 +32,9 @@ class ProposalShape:
 class Proposals:
     """The seed alone decides; the same generator state gives the same pool."""
 
-    def __init__(self, space: JointSpace, shape: ProposalShape, *, seed: int) -> None:
+    def __init__(self, space: JointSpace, shape: ProposalShape, bounds: GrowingBounds, *, seed: int) -> None:
         self._space = space
+        self._bounds = bounds
         self._shape = shape
         self._spread = {family: _sobol(space, family, seed) for family in space.families}
 
@@ -47,30 +49,30 @@ class Proposals:
     def random(self, rng: np.random.Generator) -> Candidate:
         """An even draw of a family, and of a configuration of it."""
         family = self._space.families[int(rng.integers(len(self._space.families)))]
-        configuration = self._space.configuration(family, rng.random(self._num_axes(family)))
+        configuration = self._space.configuration(family, self._even(family, 1, rng)[0])
         return Candidate(family=family, configuration=configuration, origin="random")
 
     def pool(self, anchors: Sequence[Candidate], rng: np.random.Generator) -> dict[str, Floats]:
         """Points of each family's own cube, shape (n, its axes): what there is to choose from now."""
         families = self._space.families
         each = -(-self._shape.num_even // len(families))
-        pools = {family: [rng.random((each, self._num_axes(family)))] for family in families}
+        pools = {family: [self._even(family, each, rng)] for family in families}
         if anchors:
             each = -(-self._shape.num_near // len(anchors))
             for anchor in anchors:
                 point = self._space.own_point(anchor.family, anchor.configuration)
-                pools[anchor.family].append(self._changed(point, each, rng))
+                pools[anchor.family].append(self._changed(anchor.family, point, each, rng))
         return {family: np.concatenate(parts) for family, parts in pools.items()}
 
-    def _changed(self, point: Floats, count: int, rng: np.random.Generator) -> Floats:
+    def _even(self, family: str, count: int, rng: np.random.Generator) -> Floats:
+        lows, highs = self._bounds.of(family)
+        return np.asarray(lows + (highs - lows) * rng.random((count, len(lows))))
+
+    def _changed(self, family: str, point: Floats, count: int, rng: np.random.Generator) -> Floats:
         shape = (count, len(point))
         moves = rng.random(shape) < self._shape.change_share
         steps = np.exp(rng.uniform(np.log(self._shape.smallest_step), np.log(self._shape.largest_step), (count, 1)))
-        return np.asarray(np.clip(point + moves * steps * rng.normal(size=shape), 0.0, 1.0))
-
-    def _num_axes(self, family: str) -> int:
-        own = self._space.own_axes(family)
-        return int(own.stop - own.start)
+        return np.asarray(np.clip(point + moves * steps * rng.normal(size=shape), *self._bounds.of(family)))
 
 
 def _sobol(space: JointSpace, family: str, seed: int) -> Floats:

@@ -4,6 +4,7 @@ In: the text of `mlcluster.yaml`. Out: a frozen `ProjectSpec` with a stable fing
 every bad key with its line. Not here: whether the data holds what the spec names; that is `data/`'s to say.
 """
 
+from mlcluster.spec.axis import AxisSpec, narrowed
 from mlcluster.spec.data import BadRows, DataSpec, Expectation, SplitSpec, Task
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
@@ -28,6 +29,7 @@ from mlcluster.spec.tune import (
     PricesSpec,
     Search,
     TuneSpec,
+    WarmStart,
     Workers,
     WorthSpec,
 )
@@ -38,6 +40,7 @@ __all__ = [
     "FAIRNESS_METRICS",
     "FAMILIES",
     "GATE_METRICS",
+    "AxisSpec",
     "BadRows",
     "BudgetSpec",
     "ChoiceDomain",
@@ -64,6 +67,7 @@ __all__ = [
     "Task",
     "TuneSpec",
     "Value",
+    "WarmStart",
     "Workers",
     "WorthSpec",
     "YamlDocument",
@@ -71,6 +75,7 @@ __all__ = [
     "load_document",
     "load_spec",
     "naming_lines",
+    "narrowed",
     "parse_spec",
     "parse_yaml",
     "read_yaml",

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, PositiveFloat
 
+from mlcluster.spec.axis import AxisSpec
 from mlcluster.spec.base import Section
 
 Family = Literal["linear", "tree", "forest", "boosting", "mlp"]
@@ -47,6 +48,11 @@ class WorthSpec(Section):
 
 
 Search = Literal["promise", "halving"]
+WarmStart = Literal["auto", "portfolio", "history", "none"]
+"""Which configurations are tried first: those that did well in earlier studies, on other data too.
+
+`portfolio` ships with mlcluster; `history` is read from the runs in the tracking store; `auto` takes both in turn.
+"""
 
 
 class TuneSpec(Section):
@@ -62,6 +68,10 @@ class TuneSpec(Section):
     """Left out: the search uses its budget."""
     search: Search = "promise"
     """`promise` asks a model of curves and costs which trial to pay for next; `halving` goes by rank at each rung."""
+    space: dict[Family, dict[str, AxisSpec]] = Field(default_factory=dict)
+    """Bounds of one's own, by family and hyperparameter. Those that a family declares are widened by `promise`, where
+    its best trials stand at one; these are not, unless they say `pinned: false`."""
+    warm_start: WarmStart = "auto"
 
 
 class PricesSpec(Section):

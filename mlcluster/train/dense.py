@@ -27,9 +27,9 @@ from mlcluster.train.learner import Family, Learner, LearnerBatch, OnGpu, Togeth
 from mlcluster.train.structure import DenseLayer, DenseNet, Link, apply_link
 
 _COMMON: SearchSpace = {
-    "learning_rate": FloatDomain(low=1e-4, high=3e-2, default=2e-3, log=True),
-    "weight_decay": FloatDomain(low=1e-6, high=1e-1, default=1e-4, log=True),
-    "batch_size": IntDomain(low=64, high=1024, default=256, log=True),
+    "learning_rate": FloatDomain(low=1e-4, high=3e-2, default=2e-3, log=True, least=1e-6, most=1.0),
+    "weight_decay": FloatDomain(low=1e-6, high=1e-1, default=1e-4, log=True, least=1e-9, most=10.0),
+    "batch_size": IntDomain(low=64, high=1024, default=256, log=True, least=8, most=8192),
 }
 
 
@@ -247,9 +247,9 @@ MLP = _dense_family(
     "mlp",
     {
         **_COMMON,
-        "num_layers": IntDomain(low=1, high=3, default=2),
-        "width": IntDomain(low=16, high=256, default=64, log=True),
-        "dropout": FloatDomain(low=0.0, high=0.5, default=0.1),
+        "num_layers": IntDomain(low=1, high=3, default=2, most=6),
+        "width": IntDomain(low=16, high=256, default=64, log=True, least=4, most=1024),
+        "dropout": FloatDomain(low=0.0, high=0.5, default=0.1, most=0.9),
     },
     max_units=54,
 )

@@ -236,21 +236,21 @@ def _boosting_nominal_seconds(configuration: Configuration, size: DataSize, unit
 
 
 _TREE_SPACE: SearchSpace = {
-    "max_depth": IntDomain(low=2, high=16, default=8),
-    "min_samples_leaf": IntDomain(low=1, high=200, default=20, log=True),
-    "feature_share": FloatDomain(low=0.3, high=1.0, default=1.0),
+    "max_depth": IntDomain(low=2, high=16, default=8, least=1, most=32),
+    "min_samples_leaf": IntDomain(low=1, high=200, default=20, log=True, most=2000),
+    "feature_share": FloatDomain(low=0.3, high=1.0, default=1.0, least=0.05),
 }
 _FOREST_SPACE: SearchSpace = {
-    "max_depth": IntDomain(low=4, high=24, default=16),
-    "min_samples_leaf": IntDomain(low=1, high=50, default=3, log=True),
-    "feature_share": FloatDomain(low=0.1, high=1.0, default=0.4),
-    "row_share": FloatDomain(low=0.3, high=1.0, default=0.8),
+    "max_depth": IntDomain(low=4, high=24, default=16, least=1, most=40),
+    "min_samples_leaf": IntDomain(low=1, high=50, default=3, log=True, most=500),
+    "feature_share": FloatDomain(low=0.1, high=1.0, default=0.4, least=0.02),
+    "row_share": FloatDomain(low=0.3, high=1.0, default=0.8, least=0.05),
 }
 _BOOSTING_SPACE: SearchSpace = {
-    "learning_rate": FloatDomain(low=0.01, high=0.3, default=0.06, log=True),
-    "max_leaf_nodes": IntDomain(low=4, high=64, default=24, log=True),
-    "min_samples_leaf": IntDomain(low=5, high=200, default=20, log=True),
-    "l2_regularization": FloatDomain(low=1e-6, high=10.0, default=1e-3, log=True),
+    "learning_rate": FloatDomain(low=0.01, high=0.3, default=0.06, log=True, least=1e-3, most=1.0),
+    "max_leaf_nodes": IntDomain(low=4, high=64, default=24, log=True, least=2, most=512),
+    "min_samples_leaf": IntDomain(low=5, high=200, default=20, log=True, least=1, most=2000),
+    "l2_regularization": FloatDomain(low=1e-6, high=10.0, default=1e-3, log=True, least=1e-9, most=1e3),
     "feature_share": ChoiceDomain(options=(0.25, 0.5, 0.75, 1.0), default=0.5),
 }
 

@@ -90,19 +90,19 @@ class StudyPlan:
 
 def plan_study(
     study_id: str,
-    families: Sequence[str],
+    spaces: Mapping[str, SearchSpace],
     sizes: Mapping[Encoding, DataSize],
     *,
     metric: str,
     seed: int,
     budget: StudyBudget,
 ) -> StudyPlan:
-    """A study over built-in families on data of these sizes.
+    """A study over built-in families, by name with the space of each, on data of these sizes.
 
     Raises:
         SpecError: the budget's seconds cannot hold the first rung of any family.
     """
-    spaces = {name: FAMILIES[name].space for name in families}
+    families = tuple(spaces)
     fidelities = {name: _fidelity(name, sizes[FAMILIES[name].encoding]) for name in families}
     full_costs = [
         fidelity.nominal_seconds(default_configuration(spaces[name]), fidelity.max_units)

@@ -34,7 +34,7 @@ from mlcluster.search.beliefs import BeliefSettings
 from mlcluster.search.curve_model import CurveModel
 from mlcluster.search.proposals import ProposalShape
 from mlcluster.search.trial_table import TrialTable
-from mlcluster.spec import Configuration, FloatDomain
+from mlcluster.spec import Configuration, FloatDomain, SearchSpace
 
 RUNGS = (1, 3, 9, 27)
 SPACE = {name: FloatDomain(low=0.0, high=1.0, default=0.5) for name in ("x", "y")}
@@ -50,6 +50,7 @@ def policy(
     first: tuple[Candidate, ...] = (),
     num_first: int = 4,
     unit_seconds: float = 1.0,
+    space: SearchSpace = SPACE,
     **chosen: object,
 ) -> CostAwareHyperband:
     """Over `families`, all alike. A unit is nominally `unit_seconds` long, and the rungs are `RUNGS` units."""
@@ -61,7 +62,7 @@ def policy(
     rungs_seconds = tuple(unit_seconds * units for units in RUNGS)
     fidelity = Fidelity(max_units=max_units, nominal_seconds=nominal_seconds)
     problem = SearchProblem(
-        spaces=dict.fromkeys(families, SPACE), fidelities=dict.fromkeys(families, fidelity), first=first, seed=seed
+        spaces=dict.fromkeys(families, space), fidelities=dict.fromkeys(families, fidelity), first=first, seed=seed
     )
     return CostAwareHyperband(CostAwareSettings(rungs_seconds=rungs_seconds, **asked), problem)  # type: ignore[arg-type]
 
@@ -589,3 +590,22 @@ def test_nothing_is_suggested_that_promises_less_than_it_must(least_rate: float,
         loss = (float(first.candidate.configuration["x"]) - 0.3) ** 2
         search.report(first.trial_id, units=first.stop_units, loss=loss, seconds=1.0)
     assert (search.suggest() is not None) is goes_on
+
+
+def test_where_the_best_stand_at_a_bound_the_search_goes_on_beyond_it_unless_it_is_pinned() -> None:
+    def loss(suggestion: Suggestion) -> float:
+        return (float(suggestion.candidate.configuration["x"]) - 1.6) ** 2 + 1 / suggestion.stop_units
+
+    def farthest(space: SearchSpace) -> tuple[float, str]:
+        search = policy(space=space, seed=1)
+        done = work(search, 60, loss=loss)
+        told = " ".join(decision.reason for _, decision in done)
+        return max(float(trial.candidate.configuration["x"]) for trial in search.trials), told
+
+    growing = {**SPACE, "x": FloatDomain(low=0.0, high=1.0, default=0.5, most=2.0)}
+    x, told = farthest(growing)
+    assert 1.2 < x <= 2.0
+    assert "toy.x may now go up to 1.25, for the best 3 stand at its bound" in told
+    x, told = farthest(SPACE)
+    assert x <= 1.0
+    assert "may now go" not in told

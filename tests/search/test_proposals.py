@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlcluster.search import Candidate
+from mlcluster.search.growing_bounds import GrowingBounds
 from mlcluster.search.joint_space import JointSpace
 from mlcluster.search.proposals import Proposals, ProposalShape
 from mlcluster.spec import FloatDomain, IntDomain
@@ -20,7 +21,7 @@ SPACE = JointSpace(SPACES)
 
 
 def proposals(*, seed: int = 0, shape: ProposalShape | None = None) -> Proposals:
-    return Proposals(SPACE, shape or ProposalShape(), seed=seed)
+    return Proposals(SPACE, shape or ProposalShape(), GrowingBounds(SPACES), seed=seed)
 
 
 def net(a: float, b: float, c: float) -> Candidate:

@@ -15,6 +15,7 @@ import pytest
 
 from mlcluster.search import Candidate, Suggestion
 from mlcluster.train import (
+    FAMILIES,
     CheckpointFolder,
     Learner,
     Segment,
@@ -221,7 +222,8 @@ def test_a_study_of_pieces_that_is_broken_off_ends_as_an_unbroken_one(tmp_path: 
 def plan_of_nets(data: TrainingData, *, seconds: float = 1e4) -> StudyPlan:
     """Eight nets of four epochs at most, of which any number may be trained as one."""
     budget = StudyBudget(seconds=seconds, num_slots=1, usd_per_second=1e-4, max_trials=8, max_together=8)
-    plan = plan_study("nets", ["mlp"], {"dense": data.size("dense")}, metric="roc_auc", seed=0, budget=budget)
+    spaces, sizes = {"mlp": FAMILIES["mlp"].space}, {"dense": data.size("dense")}
+    plan = plan_study("nets", spaces, sizes, metric="roc_auc", seed=0, budget=budget)
     return replace(plan, fidelities={"mlp": replace(plan.fidelities["mlp"], max_units=4)})
 
 

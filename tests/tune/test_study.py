@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from mlcluster.cost import Ledger
 from mlcluster.errors import ClusterError, SpecError
 from mlcluster.search import TrialState
-from mlcluster.train import DataSize, Segment, TrialReport
+from mlcluster.train import FAMILIES, DataSize, Segment, TrialReport
 from mlcluster.tune import (
     Ending,
     Study,
@@ -590,13 +590,13 @@ def test_a_plan_over_built_in_families_is_a_pure_function_of_the_sizes() -> None
         "dense": DataSize(rows=20_000, columns=60, outputs=2),
     }
     budget = synthetic_plan(seconds=600.0).budget
-    families = ("linear", "tree", "forest", "boosting", "mlp")
+    spaces = {name: FAMILIES[name].space for name in ("linear", "tree", "forest", "boosting", "mlp")}
     first, second = (
-        plan_study("s", families, sizes, metric="roc_auc", seed=1, budget=budget)
-        for _ in range(2)  # type: ignore[arg-type]
+        plan_study("s", spaces, sizes, metric="roc_auc", seed=1, budget=budget)  # type: ignore[arg-type]
+        for _ in range(2)
     )
     assert first.settings == second.settings
-    assert tuple(first.spaces) == families
+    assert first.spaces == spaces
     rungs = first.settings.rungs_seconds
     assert list(rungs) == sorted(rungs)
     assert rungs[-1] <= budget.seconds / 6 + ROUNDING
