@@ -17,6 +17,7 @@ from mlcluster.cli.verify_stage import Verified, run_verify_stage
 from mlcluster.data import DatasetSnapshot
 from mlcluster.errors import GateFailed
 from mlcluster.registry import Bundle
+from mlcluster.tracking import Tracker
 
 if TYPE_CHECKING:
     from mlcluster.registry.mlflow_registry import ModelVersion
@@ -68,11 +69,15 @@ class Pipeline:
         snapshot = run_data_stage(context, RayDataEngine())
         baseline = score_baseline(snapshot, self.plan.metric)
         context.progress.say(f"         baseline (constant): validation {self.plan.metric} {baseline.validation:.4f}")
-        result = run_tune_stage(context, snapshot)
+        result = run_tune_stage(context, snapshot, self._earlier_runs)
         if until == "tune":
             write_report(context.run, cap_usd=context.ledger.cap_usd)
         outcome = RunOutcome(context=context, plan=self.plan, baseline=baseline, result=result, started=self.started)
         return outcome, snapshot
+
+    def _earlier_runs(self) -> Tracker | None:
+        """The tracking store; None where there is none yet, for then nothing need wait for it to be made."""
+        return self.tracker.get() if self.tracker.was_there else None
 
     def _reserve_stages(self, until: str) -> None:
         """The worst cases of all stages but the search, which takes what is left."""

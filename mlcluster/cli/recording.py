@@ -10,6 +10,7 @@ from typing import Any
 from mlcluster.cli.data_stage import Baseline
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.verify_stage import Verified
+from mlcluster.cli.warm_start import HISTORY_ARTIFACT, TASK_TAG
 from mlcluster.data import DatasetSnapshot
 from mlcluster.spec import spec_to_yaml
 from mlcluster.tracking import DatasetRecord, MetricPoint, RunRecord
@@ -43,6 +44,7 @@ def run_record(
         tags={
             "mlcluster.fingerprint": context.spec.fingerprint,
             "mlcluster.snapshot": snapshot.digest,
+            TASK_TAG: snapshot.schema.target.task,
             "mlcluster.code": verified.bundle.card.code_version,
             "mlcluster.passed": str(verified.verdict.passed).lower(),
             "mlcluster.selection": verified.winner.reason[:500],
@@ -157,7 +159,9 @@ def _mlflow_schema(snapshot: DatasetSnapshot) -> Mapping[str, Any]:
 
 
 def _artifacts(context: RunContext, result: StudyResult, verified: Verified, report: StudyReport) -> dict[str, bytes]:
+    past_study = context.run.study / HISTORY_ARTIFACT
     return {
+        **({HISTORY_ARTIFACT: past_study.read_bytes()} if past_study.exists() else {}),
         "mlcluster.yaml": spec_to_yaml(context.spec).encode(),
         "verdict.json": json.dumps(verified.verdict.to_json(), indent=1).encode(),
         "verdict.txt": verified.verdict.summary().encode(),

@@ -41,6 +41,8 @@ class LaterTracker:
     """A tracker that is being opened in a thread: MLflow's import and first migration take seconds."""
 
     def __init__(self, spec: ProjectSpec, workspace: Workspace) -> None:
+        self.was_there = workspace.has_tracking(spec.tracking)
+        """Whether there was a store before: a new one holds nothing."""
         self._pool = ThreadPoolExecutor(max_workers=1)
         self._future: Future[MlflowTracker] = self._pool.submit(open_tracker, spec, workspace)
 

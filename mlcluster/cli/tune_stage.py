@@ -10,11 +10,13 @@ from mlcluster.cli.data_stage import load_training_data
 from mlcluster.cli.planning import plan_search, study_budget
 from mlcluster.cli.records import study_from_json, study_to_json
 from mlcluster.cli.run_context import RunContext
+from mlcluster.cli.warm_start import HISTORY_ARTIFACT, with_first_trials
 from mlcluster.cli.workspace import RunFolder, write_json
 from mlcluster.data import DatasetSnapshot
 from mlcluster.errors import BudgetExhausted, ClusterError, SpecError
 from mlcluster.search import BestFamiliesSource, RandomWithinFamily, SearchPolicy
 from mlcluster.spec import Search
+from mlcluster.tracking import Tracker
 from mlcluster.train import (
     CheckpointFolder,
     Segment,
@@ -30,14 +32,20 @@ from mlcluster.tune import (
     StudyResult,
     StudyStory,
     halving_policy,
+    past_study_to_json,
     promise_policy,
     read_journal,
     tell_study,
 )
 
 
-def run_tune_stage(context: RunContext, snapshot: DatasetSnapshot) -> StudyResult:
-    """Searches on Ray Tune, going on with an interrupted study, or takes the one that is done."""
+def run_tune_stage(
+    context: RunContext, snapshot: DatasetSnapshot, tracker: Callable[[], Tracker | None]
+) -> StudyResult:
+    """Searches on Ray Tune, going on with an interrupted study, or takes the one that is done.
+
+    `tracker` gives the store in which earlier studies are looked for, or None where there is none yet.
+    """
     from mlcluster.tune.ray_study import run_study_on_ray
 
     result_file = context.run.study / "result.json"
@@ -47,6 +55,7 @@ def run_tune_stage(context: RunContext, snapshot: DatasetSnapshot) -> StudyResul
         return result
     data = load_training_data(snapshot, context.spec.models)
     plan = _plan_study(context, snapshot, data)
+    plan = with_first_trials(plan, context, task=snapshot.schema.target.task, tracker=tracker)
     study = Study(
         plan,
         folder=context.run.study,
@@ -65,6 +74,10 @@ def run_tune_stage(context: RunContext, snapshot: DatasetSnapshot) -> StudyResul
         together=_trainer_together(data, checkpoints, plan.metric),
     )
     write_json(result_file, study_to_json(result))
+    write_json(
+        context.run.study / HISTORY_ARTIFACT,
+        past_study_to_json(plan, result, name=f"{context.spec.project} {context.run.run_id}"),
+    )
     context.run.update(tune="done")
     if result.failure is not None:
         raise ClusterError(f"models = {', '.join(plan.spaces)} failed in every trial ({result.failure}); see the log.")

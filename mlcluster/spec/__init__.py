@@ -18,6 +18,8 @@ from mlcluster.spec.space import (
     SearchSpace,
     Value,
     default_configuration,
+    holds,
+    space_fingerprint,
 )
 from mlcluster.spec.tune import (
     FAMILIES,
@@ -72,6 +74,7 @@ __all__ = [
     "WorthSpec",
     "YamlDocument",
     "default_configuration",
+    "holds",
     "load_document",
     "load_spec",
     "naming_lines",
@@ -79,5 +82,6 @@ __all__ = [
     "parse_spec",
     "parse_yaml",
     "read_yaml",
+    "space_fingerprint",
     "spec_to_yaml",
 ]

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -121,6 +122,25 @@ SearchSpace = Mapping[str, Domain]
 def default_configuration(space: SearchSpace) -> dict[str, Value]:
     """The configuration that a person who knows the family would try first."""
     return {name: domain.default for name, domain in space.items()}
+
+
+def space_fingerprint(space: SearchSpace) -> str:
+    """Twelve hex digits of the hyperparameters and their bounds, in any order."""
+    return hashlib.sha256(repr(sorted(space.items())).encode()).hexdigest()[:12]
+
+
+def holds(space: SearchSpace, configuration: Configuration) -> bool:
+    """Whether a configuration has the hyperparameters of a space, each within what its domain may ever give."""
+    return configuration.keys() == space.keys() and all(
+        _holds(domain, configuration[name]) for name, domain in space.items()
+    )
+
+
+def _holds(domain: Domain, value: Value) -> bool:
+    if isinstance(domain, ChoiceDomain):
+        return value in domain.options
+    is_number = isinstance(value, int if isinstance(domain, IntDomain) else int | float)
+    return is_number and not isinstance(value, bool) and domain.limits[0] <= value <= domain.limits[1]  # type: ignore[operator]
 
 
 def _between(low: float, high: float, unit: float) -> float:

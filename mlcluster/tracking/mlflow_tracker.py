@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from mlcluster.tracking.records import DatasetRecord, RunRecord
 _BATCH = 900
 """Metrics in one call; MLflow refuses more than 1,000."""
 _MAX_PARAM_LENGTH = 500
+_MAX_EXPERIMENTS = 1000
 
 
 class MlflowTracker:
@@ -56,6 +59,24 @@ class MlflowTracker:
         for child in record.children:
             self._write_child(run_id, child)
         self._client.set_terminated(run_id, status="FAILED" if record.is_failed else "FINISHED")
+
+    def artifacts(self, name: str, *, tags: Mapping[str, str], max_runs: int) -> list[bytes]:
+        from mlflow.exceptions import MlflowException
+
+        wanted = " and ".join(f"tags.`{key}` = '{value}'" for key, value in tags.items())
+        found = []
+        try:
+            experiments = [one.experiment_id for one in self._client.search_experiments(max_results=_MAX_EXPERIMENTS)]
+            runs = self._client.search_runs(experiments, wanted, max_results=max_runs)
+        except MlflowException as error:
+            reason = str(error).splitlines()[0]
+            raise ClusterError(f"tracking = {self.uri} could not be searched ({reason}); check its access.") from error
+        with tempfile.TemporaryDirectory() as folder:
+            for run in runs:
+                with contextlib.suppress(MlflowException, OSError):
+                    path = self._client.download_artifacts(run.info.run_id, name, folder)
+                    found.append(Path(path).read_bytes())
+        return found
 
     def _write_child(self, parent_id: str, child: RunRecord) -> None:
         run = self._client.create_run(

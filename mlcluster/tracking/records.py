@@ -52,6 +52,12 @@ class Tracker(Protocol):
     def finish(self, run_id: str, record: RunRecord) -> None:
         """Writes everything about the run, its children included, and closes it."""
 
+    def artifacts(self, name: str, *, tags: Mapping[str, str], max_runs: int) -> list[bytes]:
+        """The artifact of that name of the newest runs that bear these tags, newest first, in any experiment.
+
+        Runs whose artifact cannot be read are passed over.
+        """
+
 
 class MemoryTracker:
     """Keeps records in memory: for tests, and for those who want no tracking."""
@@ -66,3 +72,7 @@ class MemoryTracker:
 
     def finish(self, run_id: str, record: RunRecord) -> None:
         self.runs[run_id] = record
+
+    def artifacts(self, name: str, *, tags: Mapping[str, str], max_runs: int) -> list[bytes]:
+        bearing = [one for one in reversed(self.runs.values()) if tags.items() <= one.tags.items()]
+        return [one.artifacts[name] for one in bearing[:max_runs] if name in one.artifacts]

@@ -8,6 +8,7 @@ journal back as a story, `render_report` makes a page of it. Not here: how to tr
 from mlcluster.tune.benchmark import Benchmark, BenchmarkTask, Curve, Thresholds, load_benchmark
 from mlcluster.tune.crossover import Crossover, crossovers
 from mlcluster.tune.journal import read_journal
+from mlcluster.tune.past_studies import past_study_from_json, past_study_to_json
 from mlcluster.tune.placement import Placement, cheapest_worker, first_on
 from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
 from mlcluster.tune.policies import halving_policy, promise_policy
@@ -30,6 +31,7 @@ from mlcluster.tune.selection import Limits, Measured, Winner, select_winner
 from mlcluster.tune.simulator import VirtualClock, simulate_study
 from mlcluster.tune.story import SegmentEnd, SegmentStory, StudyStory, TrialStory, tell_study, trial_to_json
 from mlcluster.tune.study import Study
+from mlcluster.tune.warm_start import FirstTrials, first_trials, shipped_portfolio
 
 __all__ = [
     "AskTell",
@@ -39,6 +41,7 @@ __all__ = [
     "Crossover",
     "Curve",
     "Ending",
+    "FirstTrials",
     "ForecastCheck",
     "Improvement",
     "Limits",
@@ -67,15 +70,19 @@ __all__ = [
     "check_room_for_one_trial",
     "crossovers",
     "first_on",
+    "first_trials",
     "free_decisions",
     "halving_policy",
     "load_benchmark",
+    "past_study_from_json",
+    "past_study_to_json",
     "plan_study",
     "promise_policy",
     "read_journal",
     "render_report",
     "report_on",
     "select_winner",
+    "shipped_portfolio",
     "simulate_search",
     "simulate_study",
     "tell_study",

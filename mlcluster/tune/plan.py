@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mlcluster.cost import WorkerKind, all_slots_usd_per_second
 from mlcluster.errors import SpecError
-from mlcluster.search import Fidelity, HyperbandSettings, rung_levels
+from mlcluster.search import Candidate, Fidelity, HyperbandSettings, rung_levels
 from mlcluster.spec import Configuration, Device, SearchSpace, default_configuration
 from mlcluster.train import FAMILIES, DataSize, Encoding, OnGpu, SpansCost, Together
 
@@ -82,6 +82,8 @@ class StudyPlan:
     """Families whose segments begin from nothing each time, whatever was trained before."""
     together: Mapping[str, SpansCost] = field(default_factory=dict)
     """By family that can train several trials as one: the nominal seconds of that."""
+    first: tuple[Candidate, ...] = ()
+    """Tried before all others, the defaults of families that are not among them included."""
     usd_per_point: float | None = None
     """What 0.01 of the metric is worth at most; None where the budget alone ends the study."""
     gpu_costs: Mapping[str, UnitsCost] = field(default_factory=dict)

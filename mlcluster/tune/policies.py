@@ -18,17 +18,20 @@ from mlcluster.tune.plan import StudyPlan
 
 
 def promise_policy(plan: StudyPlan) -> SearchPolicy:
-    """Cost-aware Hyperband over the plan's families, whose defaults come first."""
+    """Cost-aware Hyperband over the plan's families: each one's default comes first, or what did well before."""
     settings = CostAwareSettings(
         rungs_seconds=plan.settings.rungs_seconds,
         least_rate=_least_rate(plan),
         costs=CostTerms(overhead_seconds=SEGMENT_OVERHEAD_SECONDS),
     )
+    known = {candidate.family for candidate in plan.first}
     defaults = tuple(
         Candidate(family=family, configuration=default_configuration(space), origin="default")
         for family, space in plan.spaces.items()
+        if family not in known
     )
-    problem = SearchProblem(spaces=plan.spaces, fidelities=plan.fidelities, first=defaults, seed=plan.seed)
+    first = (*plan.first, *defaults)
+    problem = SearchProblem(spaces=plan.spaces, fidelities=plan.fidelities, first=first, seed=plan.seed)
     return CostAwareHyperband(settings, problem)
 
 
