@@ -2,6 +2,7 @@
 
     .venv/bin/python scripts/bench_search.py --benchmark ../shared/benchmarks/lcbench --policies asha-promotion,ours \\
         [--tasks 3945,7593] [--workers 8] [--budget 60] [--seeds 20] [--out FILE.json] [--picture FILE.svg] [--verbose]
+        [--stop-at q99]
     .venv/bin/python scripts/bench_search.py --with A.json --with B.json      the table of files that --out has written
 
 Costs are in C, one full training of an average random configuration. Billed cost is workers x wall clock, idle workers
@@ -59,6 +60,7 @@ def arguments() -> argparse.Namespace:
     add("--with", type=Path, action="append", default=[], dest="others", metavar="FILE", help="add runs of such a file")
     add("--warm-from", type=Path, help=f"a benchmark on whose other tasks {OURS_WARM} has searched before")
     add("--picture", type=Path, help="draw best value against billed cost to this SVG or PNG file")
+    add("--stop-at", choices=("q95", "q99", "q999"), help="end a run once it has reached that quality")
     add("--processes", type=int, default=1, help="above 1, decisions are timed on a busier machine")
     add("--free-decisions", action="store_true", help="leave decision time out, so that runs repeat to the last digit")
     add("--verbose", action="store_true", help="a table of medians a task, too")
@@ -98,7 +100,7 @@ def plan(given: argparse.Namespace) -> list[Job]:
         raise SpecError(f"--policies = {OURS_WARM} needs earlier searches; give a benchmark's folder as --warm-from.")
     if given.seeds < 1 or given.processes < 1:
         raise SpecError(f"--seeds = {given.seeds} and --processes = {given.processes} must both be at least 1.")
-    settings = SearchSettings(num_workers=given.workers, budget_c=given.budget)
+    settings = SearchSettings(num_workers=given.workers, budget_c=given.budget, stop_at=given.stop_at)
     benchmark = load_benchmark(given.benchmark)
     tasks = [name for name in given.tasks.split(",") if name] or benchmark.task_names
     for policy in policies:
@@ -142,6 +144,7 @@ def header(given: argparse.Namespace) -> dict[str, Any]:
         "command": shlex.join(["scripts/bench_search.py", *words]),
         "workers": given.workers,
         "budget": given.budget,
+        "stop_at": given.stop_at,
         "free_decisions": given.free_decisions,
         "versions": versions,
     }

@@ -45,8 +45,12 @@ class CostAwareSettings:
     """Of so many trials at a rung, one goes on whatever the model says; 0 for none."""
     observed_share: float = 0.5
     """Share of the decisions that want to beat the best loss seen, not the best that is expected of a known trial."""
-    random_share: float = 0.3
+    random_share: float = 0.1
     """Of the new trials: even draws, so that a model that is wrong of a space cannot lock the search in."""
+    random_share_of_twins: float = 0.5
+    """The same where all trials come out as twins of earlier ones; between the two in between."""
+    new_trial_discount: float = 0.5
+    """On what new trials promise: the best of many points that nobody has looked at always promises too much."""
     max_standing: int = 120
     """Paused trials that are looked at: those with the best losses."""
     least_rate: float = 0.0
@@ -144,9 +148,11 @@ class CostAwareHyperband:
         record = self._records[row]
         self._num_reports += 1
         is_first_report = self._table.units[row] == 0
-        self._ladders.observe(record.candidate, self._space, units=(record.units, units), seconds=seconds)
+        before = float(self._table.seconds[row])
+        after = before + max(0.0, seconds - self._settings.costs.overhead_seconds)
+        self._ladders.observe(record.candidate, self._space, units=(record.units, units), seconds=(before, after))
         self._table.targets[row] = 0
-        self._table.seconds[row] += seconds
+        self._table.seconds[row] = after
         self._table.losses[row] = loss
         self._table.units[row] = record.units = units
         twin = self._twins.twin_of(trial_id, record.candidate.family, units=units, loss=loss)
@@ -223,9 +229,14 @@ class CostAwareHyperband:
         reason = f"promises most ({best.promise:.3g} a second): it {prospects}"
         if best.candidate is None:
             return self._promotion(best.row, reason)
-        if rng.random() < self._settings.random_share:
+        if rng.random() < self._random_share():
             return self._new_trial(self._proposals.random(rng), "a random draw, against a model that is wrong")
         return self._new_trial(best.candidate, reason)
+
+    def _random_share(self) -> float:
+        """Where what the model proposes is mostly there already, it says too little of where anything else is."""
+        fewest, most = self._settings.random_share, self._settings.random_share_of_twins
+        return fewest + (most - fewest) * self._twins.share
 
     def _guarded(self, standing: Ints) -> tuple[int, str] | None:
         """Successive halving's promotion, by what is expected at the end: highest rung first."""
@@ -266,7 +277,8 @@ class CostAwareHyperband:
             )
             likeness = self._beliefs.model.likeness(points)
             promises = promise(self._beliefs.model, likeness, stages, threshold=threshold)
-            promises = promises * self._twins.newness(_nearest(points, self._table.points))
+            doubts = self._twins.newness(_nearest(points, self._table.points)) * self._settings.new_trial_discount
+            promises = promises * doubts
             best = int(np.argmax(promises))
             if promises[best] > 0:
                 candidate = Candidate(
@@ -283,7 +295,8 @@ class CostAwareHyperband:
         if len(self._table):
             self._distances[suggestion.trial_id] = float(_nearest(point[None], self._table.points)[0])
         whole_units = self._problem.fidelities[candidate.family].max_units
-        row = self._table.add(point, self._ladders.of(candidate), whole_units=whole_units)
+        family = self._space.families.index(candidate.family)
+        row = self._table.add(point, self._ladders.of(candidate), whole_units=whole_units, family=family)
         self._rows[suggestion.trial_id] = row
         self._records.append(
             TrialRecord(

@@ -11,6 +11,7 @@ import numpy as np
 from mlcluster.cost import CostModel
 from mlcluster.search.beliefs import FULL_FIDELITY
 from mlcluster.search.candidate import Candidate
+from mlcluster.search.cost_growth import CostGrowth
 from mlcluster.search.joint_space import Floats, JointSpace
 from mlcluster.search.policy import Fidelity
 from mlcluster.search.promise import Stage
@@ -27,6 +28,8 @@ class CostTerms:
     """Nothing counts as cheaper than this share of the median trial: the cheapest are not the goal."""
     overhead_seconds: float = 0.0
     """Nominal seconds that a segment takes beside its training."""
+    learns_growth: bool = True
+    """Off, for ablation: each unit of a training is taken to cost the same."""
     by_configuration: bool = True
     """Off, for ablation: all configurations of a family are taken to cost the same."""
 
@@ -39,6 +42,7 @@ class Ladders:
         self._fidelities = fidelities
         self._terms = terms
         self._cost_model = CostModel()
+        self._growth = CostGrowth(len(fidelities))
 
     def of(self, candidate: Candidate) -> Ints:
         """Units at each rung, shape (num_rungs,)."""
@@ -50,22 +54,30 @@ class Ladders:
         levels = self._rungs_seconds
         return np.array([units_within(level, nominal_seconds, max_units=fidelity.max_units) for level in levels])
 
-    def observe(self, candidate: Candidate, space: JointSpace, *, units: tuple[int, int], seconds: float) -> None:
-        """Learns from a segment, from one number of units to another, what its configuration costs."""
-        nominal_seconds = self._fidelities[candidate.family].nominal_seconds
-        before = nominal_seconds(candidate.configuration, units[0]) if units[0] else 0.0
+    def observe(
+        self, candidate: Candidate, space: JointSpace, *, units: tuple[int, int], seconds: tuple[float, float]
+    ) -> None:
+        """Learns from a segment: the units of its trial, and all seconds of its training, before and after."""
+        family = candidate.family
+        if units[0] > 0:
+            if self._terms.learns_growth:
+                self._growth.observe(space.families.index(family), units=units, seconds=seconds)
+            return
         self._cost_model.observe(
-            candidate.family,
-            nominal_seconds=nominal_seconds(candidate.configuration, units[1]) - before,
-            actual_seconds=max(0.0, seconds - self._terms.overhead_seconds),
-            point=space.own_point(candidate.family, candidate.configuration),
+            family,
+            nominal_seconds=self._fidelities[family].nominal_seconds(candidate.configuration, units[1]),
+            actual_seconds=seconds[1],
+            point=space.own_point(family, candidate.configuration),
         )
 
     def stages_of_trials(self, table: TrialTable, rows: Ints, *, room_seconds: float) -> tuple[Stage, ...]:
         """What lies before started trials, by the pace that each has shown."""
-        whole = table.whole_units[rows]
-        pace = np.maximum(table.seconds[rows] * whole / table.units[rows], self._floor_seconds(table))
-        return self._stages(table.ladders[rows], table.units[rows], whole, pace, room_seconds)
+        whole = _Whole(
+            units=table.whole_units[rows],
+            seconds=np.maximum(self._whole_seconds(table, rows), self._floor_seconds(table)),
+            powers=self._growth.powers[table.families[rows]],
+        )
+        return self._stages(table.ladders[rows], table.units[rows], whole, room_seconds)
 
     def stages_of_new(
         self, family: str, space: JointSpace, own_points: Floats, table: TrialTable, *, room_seconds: float
@@ -73,14 +85,26 @@ class Ladders:
         """What would lie before new trials of a family, by the cost model."""
         max_units = self._fidelities[family].max_units
         nominal = self._whole_nominal_seconds(family, [space.configuration(family, point) for point in own_points])
-        pace = nominal * self._cost_model.expected_ratios(family, own_points)
-        if not self._terms.by_configuration:
-            pace = np.full(len(pace), float(np.median(pace)))
-        # As if each unit cost the same; where it does not, the trial's own ladder is exact.
+        # As if each unit were nominally the same; where it is not, the trial's own ladder is exact.
         shares = self._rungs_seconds[None, :] / nominal[:, None]
         ladders = np.clip((shares * max_units + 1e-9).astype(np.int64), 1, max_units)
-        zeros, whole = np.zeros(len(ladders), dtype=np.int64), np.full(len(ladders), max_units)
-        return self._stages(ladders, zeros, whole, np.maximum(pace, self._floor_seconds(table)), room_seconds)
+        power = float(self._growth.powers[space.families.index(family)])
+        # The cost model knows what first segments take; the rest follows from how costs grow.
+        first_seconds = nominal * ladders[:, 0] / max_units * self._cost_model.expected_ratios(family, own_points)
+        seconds = first_seconds * (max_units / ladders[:, 0]) ** power
+        if not self._terms.by_configuration:
+            seconds = np.full(len(seconds), float(np.median(seconds)))
+        whole = _Whole(
+            units=np.full(len(ladders), max_units),
+            seconds=np.maximum(seconds, self._floor_seconds(table)),
+            powers=np.full(len(ladders), power),
+        )
+        return self._stages(ladders, np.zeros(len(ladders), dtype=np.int64), whole, room_seconds)
+
+    def _whole_seconds(self, table: TrialTable, rows: Ints) -> Floats:
+        """Of a whole training, by what each trial has taken so far."""
+        powers = self._growth.powers[table.families[rows]]
+        return np.asarray(table.seconds[rows] * (table.whole_units[rows] / table.units[rows]) ** powers)
 
     def _whole_nominal_seconds(self, family: str, configurations: Sequence[Configuration]) -> Floats:
         fidelity = self._fidelities[family]
@@ -91,19 +115,29 @@ class Ladders:
         seen = table.units > 0
         if not seen.any():
             return 0.0
-        whole_seconds = table.seconds[seen] * table.whole_units[seen] / table.units[seen]
-        return self._terms.floor_share * float(np.median(whole_seconds))
+        return self._terms.floor_share * float(np.median(self._whole_seconds(table, np.nonzero(seen)[0])))
 
-    def _stages(
-        self, ladders: Ints, units: Ints, whole_units: Ints, whole_seconds: Floats, room_seconds: float
-    ) -> tuple[Stage, ...]:
+    def _stages(self, ladders: Ints, units: Ints, whole: _Whole, room_seconds: float) -> tuple[Stage, ...]:
         """The next rung of each trial, one half-way from there, and the last; what does not fit takes for ever."""
         last = ladders.shape[1] - 1
         following = np.minimum((ladders <= units[:, None]).sum(axis=1), last)
         stages = []
         for rungs in (following, np.minimum((following + 1 + last + 1) // 2, last), np.full(len(ladders), last)):
             stops = ladders[np.arange(len(ladders)), rungs]
-            seconds = self._terms.overhead_seconds + (stops - units) / whole_units * whole_seconds
+            seconds = self._terms.overhead_seconds + whole.seconds_until(stops) - whole.seconds_until(units)
             seconds = np.where(seconds <= room_seconds, np.maximum(seconds, 1e-9), math.inf)
-            stages.append(Stage(fidelities=FULL_FIDELITY * stops / whole_units, seconds=seconds))
+            stages.append(Stage(fidelities=FULL_FIDELITY * stops / whole.units, seconds=seconds))
         return tuple(stages)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Whole:
+    """Whole trainings of m trials: their units and seconds, and the power with which seconds grow, each (m,)."""
+
+    units: Ints
+    seconds: Floats
+    powers: Floats
+
+    def seconds_until(self, units: Ints) -> Floats:
+        """From the beginning."""
+        return np.asarray(self.seconds * (units / self.units) ** self.powers)

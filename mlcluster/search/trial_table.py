@@ -21,6 +21,7 @@ class TrialTable:
         self._points = np.zeros((64, num_axes))
         self._ladders = np.zeros((64, num_rungs), dtype=np.int64)
         self._whole = np.ones(64, dtype=np.int64)
+        self._families = np.zeros(64, dtype=np.int64)
         self._units = np.zeros(64, dtype=np.int64)
         self._targets = np.zeros(64, dtype=np.int64)
         self._seconds = np.zeros(64)
@@ -46,6 +47,11 @@ class TrialTable:
         return self._whole[: self._count]
 
     @property
+    def families(self) -> Ints:
+        """(n,): the number of each trial's family."""
+        return self._families[: self._count]
+
+    @property
     def units(self) -> Ints:
         """(n,): units trained and reported."""
         return self._units[: self._count]
@@ -57,7 +63,7 @@ class TrialTable:
 
     @property
     def seconds(self) -> Floats:
-        """(n,): seconds of work in all."""
+        """(n,): seconds of training in all, what segments take beside it left out."""
         return self._seconds[: self._count]
 
     @property
@@ -74,17 +80,28 @@ class TrialTable:
         """(n,): the highest rung that each trial would have reached with so many units; -1 below the lowest."""
         return np.asarray((self.ladders <= units[:, None]).sum(axis=1) - 1)
 
-    def add(self, point: Floats, ladder: Ints, *, whole_units: int) -> int:
-        """A new trial's row."""
+    def add(self, point: Floats, ladder: Ints, *, whole_units: int, family: int = 0) -> int:
+        """A new trial's row; families are numbered."""
         if self._count == len(self._units):
             self._grow()
         row = self._count
-        self._points[row], self._ladders[row], self._whole[row], self._open[row] = point, ladder, whole_units, True
+        self._points[row], self._ladders[row], self._open[row] = point, ladder, True
+        self._whole[row], self._families[row] = whole_units, family
         self._count += 1
         return row
 
     def _grow(self) -> None:
-        for name in ("_points", "_ladders", "_whole", "_units", "_targets", "_seconds", "_losses", "_open"):
+        for name in (
+            "_points",
+            "_ladders",
+            "_whole",
+            "_families",
+            "_units",
+            "_targets",
+            "_seconds",
+            "_losses",
+            "_open",
+        ):
             column = getattr(self, name)
             setattr(self, name, np.concatenate([column, np.zeros_like(column)]))
         self._losses[self._count :] = np.inf

@@ -39,6 +39,11 @@ class Twins:
         self._distances.append(distance)
         self._was_twin.append(was_twin)
 
+    @property
+    def share(self) -> float:
+        """Of the trials so far, those that were twins."""
+        return sum(self._was_twin) / max(1, len(self._was_twin))
+
     def newness(self, distances: Floats) -> Floats:
         """The probability that candidates at these distances are no twins, shape (n,)."""
         if not any(self._was_twin):

@@ -16,7 +16,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -61,12 +61,17 @@ class AskTell(Protocol):
         """A piece of that trial is done. Pieces that the end of the budget cuts are not told."""
 
 
+Quality = Literal["q95", "q99", "q999"]
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SearchSettings:
     """How many workers search, and for how much."""
 
     num_workers: int
     budget_c: float
+    stop_at: Quality | None = None
+    """Ends the run once a loss is as good as that: what it cost to get there is the same, and long runs are spared."""
 
     def __post_init__(self) -> None:
         if self.num_workers < 1:
@@ -192,7 +197,7 @@ class _Run:
         while self._queue:
             done = heapq.heappop(self._queue)
             self._now = done.at
-            if done.at >= self._end:
+            if done.at >= self._end or self._has_arrived(done.outcome):
                 break
             self._finish(done)
             self._fill_workers()
@@ -231,6 +236,10 @@ class _Run:
         training.is_running = False
         training.units = max(training.units, done.piece.stop_units)
         self._decider.tell(self._policy, done.piece.trial_id, done.outcome, now=done.at)
+
+    def _has_arrived(self, outcome: PieceOutcome) -> bool:
+        stop_at = self._settings.stop_at
+        return stop_at is not None and bool(outcome.losses.min() <= getattr(self._task.thresholds, stop_at))
 
     def _record(self) -> SearchRun:
         trace = self._trace()

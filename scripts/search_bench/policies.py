@@ -16,6 +16,11 @@ OURS_WARM = "ours-warm"
 
 PolicyFactory = Callable[[PolicyTask], AskTell]
 
+_PARTS = (
+    "no_curve_model", "one_cost", "even_growth", "no_cost_floor", "rungs_by_2", "high_first_rung", "no_early_stop",
+    "no_guard", "no_discount", "no_even_draws",
+)  # fmt: skip
+
 _POLICIES = {
     "random": ("halving", "RandomSearch"),
     "asha-promotion": ("halving", "AshaPromotion"),
@@ -33,6 +38,7 @@ _POLICIES = {
     "dehb": ("dehb_peers", "Dehb"),
     OURS: ("own", "ours"),
     OURS_WARM: ("own", "ours"),
+    **{f"{OURS}:{part.replace('_', '-')}": ("own_ablations", part) for part in _PARTS},
 }
 POLICY_NAMES = tuple(_POLICIES)
 

@@ -7,7 +7,7 @@ import multiprocessing
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -109,7 +109,8 @@ def run_once(job: Job, seed: int) -> Run:
     task = benchmark.task(job.task)
     history: tuple[PastStudy, ...] = ()
     if job.policy == OURS_WARM and job.warm_from is not None:
-        history = past_studies(job.warm_from, leave_out=job.task, seed=seed, settings=job.settings)
+        whole = replace(job.settings, stop_at=None)
+        history = past_studies(job.warm_from, leave_out=job.task, seed=seed, settings=whole)
     policy = policy_factory(job.policy)(
         PolicyTask(
             space=task.space,

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from search_bench.policies import POLICY_NAMES
 
 from tests.tune.benchmark_folders import write_surrogate, write_table
 
@@ -106,6 +107,24 @@ def test_a_warm_search_learns_from_the_other_tasks_alone(table: Path, tmp_path: 
     assert len(traces["ours-warm"]) == len(traces["ours"]) == 6
     assert traces["ours-warm"] != traces["ours"]
     assert all(0 < run["billed"] <= 6 for run in found["runs"])
+
+
+def test_runs_that_end_where_they_arrive_have_cost_the_same_until_there(table: Path, tmp_path: Path) -> None:
+    whole = run_small(table, tmp_path / "a.json", "--free-decisions")
+    ended = run_small(table, tmp_path / "b.json", "--free-decisions", "--stop-at", "q95")
+    assert [run["q95"] for run in ended["runs"]] == [run["q95"] for run in whole["runs"]]
+    assert sum(run["billed"] for run in ended["runs"]) < sum(run["billed"] for run in whole["runs"])
+
+
+def test_our_policy_runs_without_each_of_its_parts(table: Path, tmp_path: Path) -> None:
+    ablations = [name for name in POLICY_NAMES if name.startswith("ours:")]
+    assert len(ablations) == 10
+    found = run_small(table, tmp_path / "a.json", "--free-decisions", policies=",".join(["ours", *ablations]))
+    traces = {}
+    for run in found["runs"]:
+        assert 0 < run["billed"] <= 6
+        traces.setdefault(run["policy"], []).append(run["trace"])
+    assert traces["ours:no-early-stop"] != traces["ours"] != traces["ours:no-curve-model"]
 
 
 def test_two_processes_find_what_one_does(table: Path, tmp_path: Path) -> None:

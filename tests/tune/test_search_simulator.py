@@ -130,6 +130,17 @@ def test_an_improvement_counts_when_its_epoch_ends_not_when_its_piece_does() -> 
     assert result.cost_to_q999_c == pytest.approx(4.0)
 
 
+def test_a_run_ends_once_it_is_as_good_as_was_asked_and_what_that_cost_is_the_same() -> None:
+    answers = [piece("a", 2, stop=2), piece("b", 4), piece("a", 2, start=2), piece("c", 4)]
+    whole = run(Script(answers))
+    settings = SearchSettings(num_workers=2, budget_c=100.0, stop_at="q95")
+    script = Script(answers)
+    ended = simulate_search(script, TASK, settings, timer=free_decisions)
+    assert ended.cost_to_q95_c == whole.cost_to_q95_c
+    assert ended.billed_c < whole.billed_c
+    assert [trial_id for trial_id, _, _ in script.told] == ["a"]
+
+
 def test_a_quantile_that_was_not_reached_has_no_cost() -> None:
     result = run(Script([piece("a", 1)]))
     assert (result.cost_to_q95_c, result.cost_to_q99_c) == (pytest.approx(1.0), None)
