@@ -12,7 +12,7 @@ from mlcluster.spec import ProjectSpec, narrowed
 from mlcluster.train import FAMILIES, METRICS, DataSize, Encoding, default_metric
 from mlcluster.tune import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
 from mlcluster.tune.plan import SEARCH_SHARE, cheapest_first_segment_seconds
-from mlcluster.tune.study import RELEASE_SECONDS, WORKER_START_SECONDS
+from mlcluster.tune.purse import RELEASE_SECONDS, WORKER_START_SECONDS
 
 _DATA_SECONDS, _DATA_SECONDS_PER_MILLION_ROWS = 12.0, 30.0
 _VERIFY_SECONDS, _RECORD_SECONDS, _DEPLOY_SECONDS = 12.0, 15.0, 20.0

@@ -14,7 +14,7 @@ import pytest
 from mlcluster.search import SearchPolicy
 from mlcluster.train import Segment, TrialReport
 from mlcluster.tune import StudyPlan, StudyResult, VirtualClock, simulate_study
-from mlcluster.tune.study import MAX_LOSSES
+from mlcluster.tune.course import MAX_LOSSES
 from tests.tune.studies import (
     MAX_UNITS,
     RUNGS,
