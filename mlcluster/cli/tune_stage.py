@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from mlcluster.cli.bundling import bundle_around
 from mlcluster.cli.data_stage import load_training_data
+from mlcluster.cli.measuring import ServingMeasure, with_measure
 from mlcluster.cli.planning import plan_search, study_budget
 from mlcluster.cli.records import study_from_json, study_to_json
 from mlcluster.cli.run_context import RunContext
@@ -31,6 +33,7 @@ from mlcluster.tune import (
     StudyPlan,
     StudyResult,
     StudyStory,
+    check_limits_are_kept,
     halving_policy,
     past_study_to_json,
     promise_policy,
@@ -51,6 +54,7 @@ def run_tune_stage(
     result_file = context.run.study / "result.json"
     if context.run.state().get("tune") == "done":
         result = read_study(context.run)
+        check_limits_are_kept(result)
         context.progress.stage("tune", f"study of {len(result.trials)} trials is there already")
         return result
     data = load_training_data(snapshot, context.spec.models)
@@ -66,12 +70,13 @@ def run_tune_stage(
     if study.is_resumed:
         context.progress.say(f"tune     going on with {len(study.trials)} trials of an interrupted study")
     checkpoints = CheckpointFolder(context.run.study.resolve() / "checkpoints")
+    measure = _serving_measure(context, snapshot, plan)
     result = run_study_on_ray(
         study,
-        _trainer(data, checkpoints, plan.metric),
+        _trainer(data, checkpoints, plan.metric, measure),
         folder=context.run.study,
         progress=context.progress.study,
-        together=_trainer_together(data, checkpoints, plan.metric),
+        together=_trainer_together(data, checkpoints, plan.metric, measure),
     )
     write_json(result_file, study_to_json(result))
     write_json(
@@ -81,6 +86,7 @@ def run_tune_stage(
     context.run.update(tune="done")
     if result.failure is not None:
         raise ClusterError(f"models = {', '.join(plan.spaces)} failed in every trial ({result.failure}); see the log.")
+    check_limits_are_kept(result)
     if not result.ranked():
         raise BudgetExhausted(
             f"tune.budget (${context.spec.tune.budget.usd:g}, {context.spec.tune.budget.minutes:g} minutes) was spent "
@@ -121,18 +127,33 @@ def read_selection(run: RunFolder) -> Selection | None:
     return None if selection is None else Selection.from_json(selection)
 
 
-def _trainer(data: TrainingData, checkpoints: CheckpointFolder, metric: str) -> Callable[[Segment], TrialReport]:
+def _serving_measure(context: RunContext, snapshot: DatasetSnapshot, plan: StudyPlan) -> ServingMeasure:
+    return ServingMeasure(
+        around={family: bundle_around(context, snapshot, family) for family in plan.spaces},
+        row=snapshot.table("validation", max_rows=1).select(snapshot.schema.feature_names),
+        limits=plan.limits,
+    )
+
+
+def _trainer(
+    data: TrainingData, checkpoints: CheckpointFolder, metric: str, measure: ServingMeasure
+) -> Callable[[Segment], TrialReport]:
     def train(segment: Segment) -> TrialReport:
-        return run_segment(segment, data, checkpoints, metric=metric)
+        report = run_segment(segment, data, checkpoints, metric=metric)
+        return with_measure(report, segment, data, checkpoints, measure)
 
     return train
 
 
 def _trainer_together(
-    data: TrainingData, checkpoints: CheckpointFolder, metric: str
+    data: TrainingData, checkpoints: CheckpointFolder, metric: str, measure: ServingMeasure
 ) -> Callable[[Sequence[Segment]], Sequence[TrialReport]]:
     def train(segments: Sequence[Segment]) -> Sequence[TrialReport]:
-        return run_segments(segments, data, checkpoints, metric=metric)
+        reports = run_segments(segments, data, checkpoints, metric=metric)
+        return [
+            with_measure(report, segment, data, checkpoints, measure)
+            for report, segment in zip(reports, segments, strict=True)
+        ]
 
     return train
 

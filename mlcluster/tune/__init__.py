@@ -5,9 +5,11 @@ money and journal; runners drive it: `simulator` on a virtual clock, `ray_study`
 journal back as a story, `render_report` makes a page of it. Not here: how to train or what to try.
 """
 
+from mlcluster.train import Measured
 from mlcluster.tune.benchmark import Benchmark, BenchmarkTask, Curve, Thresholds, load_benchmark
 from mlcluster.tune.crossover import Crossover, crossovers
 from mlcluster.tune.journal import read_journal
+from mlcluster.tune.limits import Limits
 from mlcluster.tune.past_studies import past_study_from_json, past_study_to_json
 from mlcluster.tune.placement import Placement, cheapest_worker, first_on
 from mlcluster.tune.plan import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
@@ -27,7 +29,7 @@ from mlcluster.tune.search_simulator import (
     free_decisions,
     simulate_search,
 )
-from mlcluster.tune.selection import Limits, Measured, Winner, select_winner
+from mlcluster.tune.selection import Winner, check_limits_are_kept, select_winner
 from mlcluster.tune.simulator import VirtualClock, simulate_study
 from mlcluster.tune.story import SegmentEnd, SegmentStory, StudyStory, TrialStory, tell_study, trial_to_json
 from mlcluster.tune.study import Study
@@ -67,6 +69,7 @@ __all__ = [
     "VirtualClock",
     "Winner",
     "cheapest_worker",
+    "check_limits_are_kept",
     "check_room_for_one_trial",
     "crossovers",
     "first_on",

@@ -6,6 +6,7 @@ the two cannot part ways. Money is not here: what was spent is in the ledger, an
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -113,17 +114,25 @@ class Course:
         piece.reports[report.trial_id] = report
         if piece.is_done:
             self._observe_cost(piece)
-        decision = self.policy.report(
-            report.trial_id,
-            units=report.units,
-            loss=report.loss,
-            seconds=report.seconds * self._weight_of(piece.worker),
-        )
-        self.books.keep(report)
+        over_limit = self.plan.limits.violation(report.measured)
+        decision = self._decide(report, over_limit, self._weight_of(piece.worker))
+        self.books.keep(report, over_limit)
         if decision.action is not Action.STOP:
             self.books.note_improvement(report, spent)
         piece.decisions[report.trial_id] = decision
         return decision
+
+    def _decide(self, report: TrialReport, over_limit: str | None, weight: float) -> Decision:
+        """The policy's decision. Where a limit is broken, it is told of a training that came to nothing.
+
+        Were it told nothing, it would go on to believe in configurations of which none can ever win.
+        """
+        loss, seconds = math.inf if over_limit is not None else report.loss, report.seconds * weight
+        decision = self.policy.report(report.trial_id, units=report.units, loss=loss, seconds=seconds)
+        if over_limit is None:
+            return decision
+        self.policy.give_up(report.trial_id)
+        return Decision(action=Action.STOP, reason=over_limit)
 
     def lose(self, trial_id: str) -> Decision:
         """The worker of a running trial is gone."""

@@ -11,8 +11,9 @@ from mlcluster.train import TrialReport
 from mlcluster.tune.journal import Event
 from mlcluster.tune.placement import Placement
 from mlcluster.tune.plan import StudyPlan
+from mlcluster.tune.trial_books import Spent
 
-_BESIDE_A_REPORT = ("usd_so_far", "elapsed")
+_BESIDE_A_REPORT = ("usd_so_far", "elapsed", "over_limit")
 
 
 def begin_event(plan: StudyPlan, *, at: float) -> Event:
@@ -64,9 +65,11 @@ def suggestion_of(event: Event) -> Suggestion:
     return Suggestion(**{**known, "candidate": Candidate(**known["candidate"])})
 
 
-def report_event(report: TrialReport, *, at: float, usd_so_far: float, elapsed_seconds: float) -> Event:
-    """A segment has reported; dollars and seconds are the study's until then."""
-    return Event(kind="report", at=at, data={**report.to_json(), "usd_so_far": usd_so_far, "elapsed": elapsed_seconds})
+def report_event(report: TrialReport, spent: Spent, *, at: float, over_limit: str | None) -> Event:
+    """A segment has reported; `spent` is the study's until then, `over_limit` says which limit its model breaks."""
+    beside = {"usd_so_far": spent.usd, "elapsed": spent.seconds}
+    broken = {} if over_limit is None else {"over_limit": over_limit}
+    return Event(kind="report", at=at, data={**report.to_json(), **beside, **broken})
 
 
 def report_of(event: Event) -> TrialReport:

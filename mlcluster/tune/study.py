@@ -127,7 +127,8 @@ class Study:
         """
         now = self._clock()
         spent = Spent(usd=self._purse.usd_so_far(now), seconds=self._purse.seconds_so_far(now))
-        self._journal.append(report_event(report, at=now, usd_so_far=spent.usd, elapsed_seconds=spent.seconds))
+        over_limit = self.plan.limits.violation(report.measured)
+        self._journal.append(report_event(report, spent, at=now, over_limit=over_limit))
         piece = self._course.running[report.trial_id].piece
         decision = self._course.report(report, spent)
         if piece.is_done:

@@ -19,6 +19,7 @@ class _Book:
     latest: TrialReport | None = None
     best: TrialReport | None = None
     """The report whose checkpoint would ship: more training may make a model worse."""
+    over_limit: str | None = None
 
     @property
     def checkpoints(self) -> set[str]:
@@ -53,16 +54,24 @@ class TrialBooks:
         """A segment starts that is expected to cost that much."""
         self._of(trial_id).expected_usd += usd
 
-    def keep(self, report: TrialReport) -> None:
-        """Its curve; and of checkpoints only the latest, to go on from, and the best, to ship."""
+    def keep(self, report: TrialReport, over_limit: str | None = None) -> None:
+        """Its curve; and of checkpoints only the latest, to go on from, and the best that keeps the limits, to ship."""
         book = self._of(report.trial_id)
         book.curve += [replace(point, seconds=point.seconds + book.seconds) for point in report.curve]
         book.seconds += report.seconds
         before = book.checkpoints
         book.latest = report
-        if math.isfinite(report.loss) and (book.best is None or report.loss < book.best.loss):
-            book.best = report
+        book.over_limit = over_limit
+        if over_limit is None:
+            self._keep_best(book, report)
         self._superseded += before - book.checkpoints
+
+    @staticmethod
+    def _keep_best(book: _Book, report: TrialReport) -> None:
+        if math.isfinite(report.loss) and (book.best is None or report.loss < book.best.loss):
+            # A model that does not grow with its training was measured once, after its first segment.
+            measured = report.measured or (None if book.best is None else book.best.measured)
+            book.best = replace(report, measured=measured)
 
     def note_improvement(self, report: TrialReport, spent: Spent) -> None:
         """Where the report is better than all before."""
@@ -104,6 +113,8 @@ class TrialBooks:
             curve=tuple(book.curve),
             checkpoint=book.best.checkpoint if book.best else None,
             seed=seed,
+            measured=book.best.measured if book.best else None,
+            over_limit=book.over_limit,
         )
 
     def _of(self, trial_id: str) -> _Book:
