@@ -40,6 +40,7 @@ from mlcluster.tune import (
     read_journal,
     tell_study,
 )
+from mlcluster.tune.journal import Event
 
 
 def run_tune_stage(
@@ -114,11 +115,21 @@ def read_story(run: RunFolder) -> StudyStory:
     Raises:
         SpecError: the run has no study yet.
     """
+    events = read_events(run)
+    has_ended = run.state().get("tune") == "done"
+    return tell_study(events, read_study(run) if has_ended else None)
+
+
+def read_events(run: RunFolder) -> tuple[Event, ...]:
+    """The journal of a run's study.
+
+    Raises:
+        SpecError: the run has no study yet.
+    """
     journal = run.study / "journal.jsonl"
     if not journal.exists():
         raise SpecError(f"run {run.run_id} has no study yet; make one with `mlcluster tune`.")
-    has_ended = run.state().get("tune") == "done"
-    return tell_study(read_journal(journal), read_study(run) if has_ended else None)
+    return tuple(read_journal(journal))
 
 
 def read_selection(run: RunFolder) -> Selection | None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 from mlcluster.cost import Duration
 from mlcluster.search import Suggestion
 from mlcluster.spec import Device
 from mlcluster.tune.course import Course
-from mlcluster.tune.events import line_event
+from mlcluster.tune.events import Question, line_event
 from mlcluster.tune.journal import Journal
 from mlcluster.tune.lines import Placed
 from mlcluster.tune.piece import is_worth_joining
@@ -24,6 +25,8 @@ class Offer:
     placement: Placement
     duration: Duration
     allowance: Allowance
+    questions: Mapping[str, Question] = field(default_factory=dict)
+    """By trial: what the policy was asked that has suggested it; not of those that have stood in line."""
 
 
 class Offers:
@@ -33,6 +36,8 @@ class Offers:
         self._course = course
         self._purse = purse
         self._journal = journal
+        self._questions: dict[str, Question] = {}
+        """By trial: what the policy was asked last that has suggested it."""
 
     def accept_next(self, worker: Device, now: float) -> Offer | None:
         """The next piece for a free slot of a kind, its members accepted; None where there is nothing."""
@@ -44,7 +49,8 @@ class Offers:
         while (larger := self._with_one_more(offer, now)) is not None:
             offer = larger
             self._course.accept(offer.suggestions[-1])
-        return offer
+        asked = [one.trial_id for one in offer.suggestions if one.trial_id in self._questions]
+        return replace(offer, questions={trial_id: self._questions.pop(trial_id) for trial_id in asked})
 
     def _find_work(self, worker: Device, now: float) -> Placed | None:
         """Whose turn it is on a free slot of a kind; what belongs on others is put in line for them meanwhile."""
@@ -60,14 +66,17 @@ class Offers:
             room = self._purse.room_seconds(now)
             if not lines.has_room(next_up.placement.worker) or lines.done_seconds(next_up, busy) > room:
                 return lines.for_idle(worker, busy, next_up)
-            self._journal.append(line_event(suggestion, next_up.placement, at=now))
+            question = self._questions.pop(suggestion.trial_id)
+            self._journal.append(line_event(suggestion, next_up.placement, question, at=now))
             self._course.stand_in_line(next_up)
         return lines.for_idle(worker, busy, None)
 
     def _suggest(self, now: float) -> Suggestion | None:
-        return self._course.policy.suggest(
-            new_trials=self._may_start_trials(now), room_seconds=self._purse.room_seconds(now)
-        )
+        asked = Question(new_trials=self._may_start_trials(now), room_seconds=self._purse.room_seconds(now))
+        suggestion = self._course.policy.suggest(new_trials=asked.new_trials, room_seconds=asked.room_seconds)
+        if suggestion is not None:
+            self._questions[suggestion.trial_id] = asked
+        return suggestion
 
     def _may_start_trials(self, now: float) -> bool:
         limit = self._course.plan.budget.max_trials

@@ -15,7 +15,7 @@ from mlcluster.search import Decision, SearchPolicy, TrialRecord
 from mlcluster.spec import Device
 from mlcluster.train import CheckpointFolder, Segment, TrialReport
 from mlcluster.tune.course import Course
-from mlcluster.tune.events import begin_event, decision_event, report_event, start_event
+from mlcluster.tune.events import Start, begin_event, decision_event, report_event, start_event
 from mlcluster.tune.journal import Event, Journal
 from mlcluster.tune.offers import Offer, Offers
 from mlcluster.tune.piece import Piece, trial_seed, work_shares
@@ -203,16 +203,15 @@ class Study:
         for suggestion in offer.suggestions:
             duration = offer.duration.share(shares[suggestion.trial_id])
             self._course.start(piece, suggestion, offer.allowance, duration.expected_seconds)
-            self._journal.append(
-                start_event(
-                    suggestion,
-                    offer.placement,
-                    piece=offer.suggestions[0].trial_id,
-                    at=now,
-                    limit_seconds=offer.allowance.limit_seconds,
-                    duration=duration,
-                )
+            start = Start(
+                suggestion=suggestion,
+                placement=offer.placement,
+                piece=offer.suggestions[0].trial_id,
+                limit_seconds=offer.allowance.limit_seconds,
+                duration=duration,
+                question=offer.questions.get(suggestion.trial_id),
             )
+            self._journal.append(start_event(start, at=now))
         return tuple(self._course.running[suggestion.trial_id].segment for suggestion in piece.suggestions)
 
     def _book(self, piece: Piece, shares: Mapping[str, float], now: float) -> None:

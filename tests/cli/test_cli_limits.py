@@ -25,8 +25,9 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def test_wide_nets_are_pruned_and_a_narrow_one_or_a_line_wins(demo: Path) -> None:
-    asked = ("--set", "models=[linear, mlp]", "--set", f"tune.limits.model_mb={LIMIT_MB}")
-    outcome = run_process(demo, "verify", "--json", "--set", "tune.budget.minutes=0.5", *asked)
+    settings = ("models=[linear, mlp]", f"tune.limits.model_mb={LIMIT_MB}", "tune.budget.minutes=0.5")
+    asked = [word for setting in settings for word in ("--set", setting)]
+    outcome = run_process(demo, "verify", "--json", *asked)
     assert outcome.code in (0, 3), outcome.stderr  # the gates of the sample are another matter
     run = demo / ".mlcluster" / "runs" / outcome.json["run"]
     trials = json.loads((run / "study" / "result.json").read_text())["trials"]
@@ -41,6 +42,9 @@ def test_wide_nets_are_pruned_and_a_narrow_one_or_a_line_wins(demo: Path) -> Non
     assert "given up for what their models need" in told.stdout
     report = run_here(demo, "report", "--json").json
     assert report["pareto"]["num_measured"] == len(kept)
+    replayed = run_here(demo, "tune", "--replay", "--json", *asked)
+    assert replayed.code == 0, replayed.stdout
+    assert replayed.json["num_equal"] >= len(trials)
 
 
 def test_where_no_model_keeps_the_limits_it_is_said_and_nothing_ships(demo: Path) -> None:
