@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,6 +34,7 @@ from mlcluster.tune import (
     StudyPlan,
     StudyResult,
     StudyStory,
+    TrialStory,
     check_limits_are_kept,
     halving_policy,
     past_study_to_json,
@@ -118,6 +120,21 @@ def read_story(run: RunFolder) -> StudyStory:
     events = read_events(run)
     has_ended = run.state().get("tune") == "done"
     return tell_study(events, read_study(run) if has_ended else None)
+
+
+def trial_of(story: StudyStory, trial_id: str) -> TrialStory:
+    """One trial of the study.
+
+    Raises:
+        SpecError: there is none of that id; it names the near ones.
+    """
+    by_id = {trial.trial_id: trial for trial in story.trials}
+    if trial_id in by_id:
+        return by_id[trial_id]
+    near = difflib.get_close_matches(trial_id, by_id, n=3, cutoff=0.5)
+    known = f"it has {min(by_id)} to {max(by_id)}" if by_id else "it has none yet"
+    fix = f"did you mean {' or '.join(near)}?" if near else "see them all with `mlcluster tune --explain`."
+    raise SpecError(f"--explain = {trial_id!r} is no trial of study {story.study_id}, for {known}; {fix}")
 
 
 def read_events(run: RunFolder) -> tuple[Event, ...]:
