@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,38 +10,38 @@ import numpy as np
 import pyarrow as pa
 
 from mlcluster.cli.data_stage import load_training_data
+from mlcluster.cli.measuring import measure_bundle
 from mlcluster.cli.planning import resolve_metric
 from mlcluster.cli.run_context import RunContext, code_version
 from mlcluster.data import DatasetSnapshot
 from mlcluster.registry import Bundle, ModelCard, to_onnx
-from mlcluster.serve.predictor import Predictor
-from mlcluster.train import (
-    FAMILIES,
-    CheckpointFolder,
-    Segment,
-    load_learner,
-)
-from mlcluster.tune import Measured, TrialSummary
+from mlcluster.train import FAMILIES, CheckpointFolder, Measured, Segment, load_learner
+from mlcluster.tune import TrialSummary
 
 _NUM_EXAMPLE_ROWS = 3
-_LATENCY_CALLS = 200
 
 
 def draft_bundle(context: RunContext, snapshot: DatasetSnapshot, trial: TrialSummary) -> Bundle:
     """The trial's model as it would be served, before it has evidence or a version."""
-    structure = trained_structure(context, snapshot, trial)
+    around = bundle_around(context, snapshot, trial.family)
+    card = replace(around.card, trial_id=trial.trial_id, configuration=dict(trial.configuration))
+    return replace(around, model=to_onnx(trained_structure(context, snapshot, trial)), card=card)
+
+
+def bundle_around(context: RunContext, snapshot: DatasetSnapshot, family: str) -> Bundle:
+    """All that is served beside a model of that family."""
     example = snapshot.table("validation", max_rows=_NUM_EXAMPLE_ROWS).select(snapshot.schema.feature_names)
     card = ModelCard(
         name=context.spec.project,
         version=None,
-        family=trial.family,
+        family=family,
         task=snapshot.schema.target.task,
         metric=resolve_metric(context.spec, snapshot.schema.target.task),
         validation={},
         test={},
-        trial_id=trial.trial_id,
+        trial_id="",
         study_id=context.run.run_id,
-        configuration=dict(trial.configuration),
+        configuration={},
         snapshot_digest=snapshot.digest,
         code_version=code_version(context.project_folder),
         run_id="",
@@ -49,8 +49,8 @@ def draft_bundle(context: RunContext, snapshot: DatasetSnapshot, trial: TrialSum
         created_at=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     return Bundle(
-        model=to_onnx(structure),
-        transform=snapshot.transforms[FAMILIES[trial.family].encoding],
+        model=b"",
+        transform=snapshot.transforms[FAMILIES[family].encoding],
         schema=snapshot.schema,
         card=card,
         input_example=json_rows(example),
@@ -75,17 +75,9 @@ def trained_structure(context: RunContext, snapshot: DatasetSnapshot, trial: Tri
 
 
 def measure_trial(context: RunContext, snapshot: DatasetSnapshot, trial: TrialSummary) -> Measured:
-    """What the trial's served artifact needs: milliseconds for a row at the 99th percentile, and megabytes."""
-    bundle = draft_bundle(context, snapshot, trial)
-    predictor = Predictor(bundle)
+    """What the trial's served artifact needs, measured at length."""
     row = snapshot.table("validation", max_rows=1).select(snapshot.schema.feature_names)
-    seconds = []
-    for _ in range(_LATENCY_CALLS):
-        started = time.perf_counter()
-        predictor.predict(row)
-        seconds.append(time.perf_counter() - started)
-    size_mb = sum(len(data) for data in bundle.files().values()) / 1e6
-    return Measured(p99_ms=float(np.quantile(seconds, 0.99)) * 1000, model_mb=size_mb)
+    return measure_bundle(draft_bundle(context, snapshot, trial), row)
 
 
 def json_rows(table: pa.Table) -> tuple[dict[str, Any], ...]:

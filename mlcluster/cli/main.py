@@ -1,6 +1,6 @@
 """The command line: one verb a module, and one place that turns errors into exit codes.
 
-0 done; 2 spec or data error; 3 a gate failed; 4 budget spent, with a usable result; 5 budget spent, without one.
+0 done; 2 spec or data error; 3 a gate failed, or a replay differs; 4 budget spent, with a usable result; 5 without one.
 """
 
 from __future__ import annotations

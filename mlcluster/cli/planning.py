@@ -10,9 +10,9 @@ from mlcluster.data import DataProfile
 from mlcluster.errors import SpecError
 from mlcluster.spec import ProjectSpec, narrowed
 from mlcluster.train import FAMILIES, METRICS, DataSize, Encoding, default_metric
-from mlcluster.tune import StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
+from mlcluster.tune import Limits, StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
 from mlcluster.tune.plan import SEARCH_SHARE, cheapest_first_segment_seconds
-from mlcluster.tune.study import RELEASE_SECONDS, WORKER_START_SECONDS
+from mlcluster.tune.purse import RELEASE_SECONDS, WORKER_START_SECONDS
 
 _DATA_SECONDS, _DATA_SECONDS_PER_MILLION_ROWS = 12.0, 30.0
 _VERIFY_SECONDS, _RECORD_SECONDS, _DEPLOY_SECONDS = 12.0, 15.0, 20.0
@@ -105,6 +105,7 @@ def plan_search(
     )
     if spec.tune.worth is not None:
         study = replace(study, usd_per_point=spec.tune.worth.usd_per_point)
+    study = replace(study, limits=limits_of(spec))
     first = CostModel().predict("any", cheapest_first_segment_seconds(study))
     check_room_for_one_trial(
         study,
@@ -112,6 +113,11 @@ def plan_search(
         key=_tightest(spec, budget),
     )
     return study
+
+
+def limits_of(spec: ProjectSpec) -> Limits:
+    """What serving the winner may need."""
+    return Limits(p99_ms=spec.tune.limits.p99_ms, model_mb=spec.tune.limits.model_mb)
 
 
 def _tightest(spec: ProjectSpec, budget: StudyBudget) -> str:

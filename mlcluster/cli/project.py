@@ -27,14 +27,17 @@ from mlcluster.cli.planning import (
 )
 from mlcluster.cli.progress import Progress
 from mlcluster.cli.ray_local import LocalRay, disconnect, is_port_free, num_cluster_cpus, num_cluster_gpus
+from mlcluster.cli.reporting import write_report
 from mlcluster.cli.run_context import RunContext, connect_ray, is_on_cluster
 from mlcluster.cli.stores import LaterTracker, open_tracker, registry_of
+from mlcluster.cli.tune_stage import read_story, trial_of
 from mlcluster.cli.workspace import RunFolder, Workspace
 from mlcluster.cost import Ledger
 from mlcluster.data import DataProfile, conform, profile, rows_to_table
 from mlcluster.errors import SpecError
 from mlcluster.registry import Bundle
 from mlcluster.spec import YamlDocument, load_document, naming_lines, parse_spec
+from mlcluster.tune import StudyReport, StudyStory, TrialStory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -140,6 +143,30 @@ class Project:
             BudgetExhausted: the money was spent before there was a usable model.
         """
         return self._run(until="deploy")
+
+    def explain(self) -> StudyStory:
+        """The story of the newest run's study, from its journal, whether it has ended or not.
+
+        Raises:
+            SpecError: there is no study yet.
+        """
+        return read_story(self.workspace.latest_run())
+
+    def explain_trial(self, trial_id: str) -> TrialStory:
+        """One trial of that story, from its proposal to where it stands.
+
+        Raises:
+            SpecError: there is no study yet, or no such trial in it.
+        """
+        return trial_of(self.explain(), trial_id)
+
+    def report(self) -> StudyReport:
+        """The numbers of the newest run's study; their page is written to `report.html` in the run's folder.
+
+        Raises:
+            SpecError: there is no study yet.
+        """
+        return write_report(self.workspace.latest_run(), cap_usd=self.spec.tune.budget.usd)
 
     def predict(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> Prediction:
         """The deployed model's answers to raw rows, in this process: an Arrow table, or a list of mappings.

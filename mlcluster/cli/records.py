@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
-from mlcluster.train import CurvePoint
+from mlcluster.train import CurvePoint, Measured
 from mlcluster.tune import Ending, Improvement, StudyResult, TrialSummary
 
 
@@ -16,10 +16,7 @@ def study_to_json(result: StudyResult) -> dict[str, Any]:
 
 def study_from_json(value: dict[str, Any]) -> StudyResult:
     """See `study_to_json`."""
-    trials = {
-        name: TrialSummary(**{**trial, "curve": tuple(CurvePoint(**point) for point in trial["curve"])})
-        for name, trial in value["trials"].items()
-    }
+    trials = {name: TrialSummary(**{**trial, **_records_of(trial)}) for name, trial in value["trials"].items()}
     return StudyResult(
         **{
             **value,
@@ -28,3 +25,11 @@ def study_from_json(value: dict[str, Any]) -> StudyResult:
             "improvements": tuple(Improvement(**one) for one in value["improvements"]),
         }
     )
+
+
+def _records_of(trial: dict[str, Any]) -> dict[str, Any]:
+    measured = trial.get("measured")
+    return {
+        "curve": tuple(CurvePoint(**point) for point in trial["curve"]),
+        "measured": None if measured is None else Measured(**measured),
+    }

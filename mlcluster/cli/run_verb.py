@@ -12,6 +12,7 @@ from mlcluster.cli.explaining import WHOLE_STUDY, explain
 from mlcluster.cli.options import json_option, load_project, port_option, print_json, project_options, run_options
 from mlcluster.cli.plan_verb import print_plan
 from mlcluster.cli.project import DEFAULT_PORT, Project, RunOptions
+from mlcluster.cli.replaying import replay
 from mlcluster.errors import GateFailed
 
 BUDGET_SPENT = 4
@@ -22,6 +23,9 @@ explain_option = click.option(
     flag_value=WHOLE_STUDY,
     metavar="[TRIAL]",
     help="Tell the story of a trial, or of the study, from its journal; start nothing.",
+)
+replay_option = click.option(
+    "--replay", is_flag=True, help="Play the journal to the policy, and say whether it decides the same; start nothing."
 )
 
 
@@ -39,9 +43,12 @@ def run(**given: Any) -> int:
 @project_options
 @run_options
 @explain_option
+@replay_option
 @json_option
 def tune(**given: Any) -> int:
     """Search for the best configuration that the money can buy."""
+    if given["replay"]:
+        return replay(load_project(given["config"], given["overrides"]), as_json=given["as_json"])
     if given["explain"] is None:
         return _spend(Project.tune, given)
     explain(load_project(given["config"], given["overrides"]), given["explain"], as_json=given["as_json"])

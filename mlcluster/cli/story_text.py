@@ -13,6 +13,7 @@ _ORIGINS = {
     "random": "an even draw from the space",
     "tpe": "Optuna's TPE, from what its family had shown",
 }
+_MOST_PRUNED = 5
 _THEN = {
     Action.PAUSE: "paused",
     Action.CONTINUE: "went on",
@@ -56,6 +57,11 @@ def study_text(story: StudyStory, selection: Selection | None) -> str:
         ]
     else:
         lines.append("no trial has given a score that can be used")
+    pruned = [trial for trial in story.trials if trial.over_limit is not None]
+    if pruned:
+        lines += ["", f"given up for what their models need: {_count(len(pruned), 'trial')}"]
+        lines += [f"  {trial.trial_id} {trial.family:<9} {trial.over_limit}" for trial in pruned[:_MOST_PRUNED]]
+        lines += [f"  and {len(pruned) - _MOST_PRUNED} more, below"] * (len(pruned) > _MOST_PRUNED)
     return "\n".join([*lines, "", *_table(story)])
 
 
@@ -98,7 +104,9 @@ def _segment_lines(number: int, segment: SegmentStory, metric: str | None) -> It
     if segment.units is not None:
         cut = f" of {segment.stop_units}, cut by its limit" if segment.end is SegmentEnd.CUT else ""
         yield f"  came to   {_score(segment.value, metric)} with {segment.units} units{cut}"
-    if segment.note is not None:
+    if segment.measured is not None:
+        yield f"  serves    in {segment.measured.p99_ms:.3g} ms at p99, with {segment.measured.model_mb:.3g} MB"
+    if segment.note is not None and segment.end is not SegmentEnd.OVER_LIMIT:
         yield f"  {segment.end:<9} {_one_line(segment.note)}"
     if segment.decision is not None:
         yield f"  then      {_THEN[segment.decision.action]}: {segment.decision.reason}"

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from mlcluster.cli.bundling import bundle_around
 from mlcluster.cli.data_stage import load_training_data
+from mlcluster.cli.measuring import ServingMeasure, with_measure
 from mlcluster.cli.planning import plan_search, study_budget
 from mlcluster.cli.records import study_from_json, study_to_json
 from mlcluster.cli.run_context import RunContext
@@ -31,12 +34,15 @@ from mlcluster.tune import (
     StudyPlan,
     StudyResult,
     StudyStory,
+    TrialStory,
+    check_limits_are_kept,
     halving_policy,
     past_study_to_json,
     promise_policy,
     read_journal,
     tell_study,
 )
+from mlcluster.tune.journal import Event
 
 
 def run_tune_stage(
@@ -51,6 +57,7 @@ def run_tune_stage(
     result_file = context.run.study / "result.json"
     if context.run.state().get("tune") == "done":
         result = read_study(context.run)
+        check_limits_are_kept(result)
         context.progress.stage("tune", f"study of {len(result.trials)} trials is there already")
         return result
     data = load_training_data(snapshot, context.spec.models)
@@ -66,12 +73,13 @@ def run_tune_stage(
     if study.is_resumed:
         context.progress.say(f"tune     going on with {len(study.trials)} trials of an interrupted study")
     checkpoints = CheckpointFolder(context.run.study.resolve() / "checkpoints")
+    measure = _serving_measure(context, snapshot, plan)
     result = run_study_on_ray(
         study,
-        _trainer(data, checkpoints, plan.metric),
+        _trainer(data, checkpoints, plan.metric, measure),
         folder=context.run.study,
         progress=context.progress.study,
-        together=_trainer_together(data, checkpoints, plan.metric),
+        together=_trainer_together(data, checkpoints, plan.metric, measure),
     )
     write_json(result_file, study_to_json(result))
     write_json(
@@ -81,6 +89,7 @@ def run_tune_stage(
     context.run.update(tune="done")
     if result.failure is not None:
         raise ClusterError(f"models = {', '.join(plan.spaces)} failed in every trial ({result.failure}); see the log.")
+    check_limits_are_kept(result)
     if not result.ranked():
         raise BudgetExhausted(
             f"tune.budget (${context.spec.tune.budget.usd:g}, {context.spec.tune.budget.minutes:g} minutes) was spent "
@@ -108,11 +117,36 @@ def read_story(run: RunFolder) -> StudyStory:
     Raises:
         SpecError: the run has no study yet.
     """
+    events = read_events(run)
+    has_ended = run.state().get("tune") == "done"
+    return tell_study(events, read_study(run) if has_ended else None)
+
+
+def trial_of(story: StudyStory, trial_id: str) -> TrialStory:
+    """One trial of the study.
+
+    Raises:
+        SpecError: there is none of that id; it names the near ones.
+    """
+    by_id = {trial.trial_id: trial for trial in story.trials}
+    if trial_id in by_id:
+        return by_id[trial_id]
+    near = difflib.get_close_matches(trial_id, by_id, n=3, cutoff=0.5)
+    known = f"it has {min(by_id)} to {max(by_id)}" if by_id else "it has none yet"
+    fix = f"did you mean {' or '.join(near)}?" if near else "see them all with `mlcluster tune --explain`."
+    raise SpecError(f"--explain = {trial_id!r} is no trial of study {story.study_id}, for {known}; {fix}")
+
+
+def read_events(run: RunFolder) -> tuple[Event, ...]:
+    """The journal of a run's study.
+
+    Raises:
+        SpecError: the run has no study yet.
+    """
     journal = run.study / "journal.jsonl"
     if not journal.exists():
         raise SpecError(f"run {run.run_id} has no study yet; make one with `mlcluster tune`.")
-    has_ended = run.state().get("tune") == "done"
-    return tell_study(read_journal(journal), read_study(run) if has_ended else None)
+    return tuple(read_journal(journal))
 
 
 def read_selection(run: RunFolder) -> Selection | None:
@@ -121,18 +155,33 @@ def read_selection(run: RunFolder) -> Selection | None:
     return None if selection is None else Selection.from_json(selection)
 
 
-def _trainer(data: TrainingData, checkpoints: CheckpointFolder, metric: str) -> Callable[[Segment], TrialReport]:
+def _serving_measure(context: RunContext, snapshot: DatasetSnapshot, plan: StudyPlan) -> ServingMeasure:
+    return ServingMeasure(
+        around={family: bundle_around(context, snapshot, family) for family in plan.spaces},
+        row=snapshot.table("validation", max_rows=1).select(snapshot.schema.feature_names),
+        limits=plan.limits,
+    )
+
+
+def _trainer(
+    data: TrainingData, checkpoints: CheckpointFolder, metric: str, measure: ServingMeasure
+) -> Callable[[Segment], TrialReport]:
     def train(segment: Segment) -> TrialReport:
-        return run_segment(segment, data, checkpoints, metric=metric)
+        report = run_segment(segment, data, checkpoints, metric=metric)
+        return with_measure(report, segment, data, checkpoints, measure)
 
     return train
 
 
 def _trainer_together(
-    data: TrainingData, checkpoints: CheckpointFolder, metric: str
+    data: TrainingData, checkpoints: CheckpointFolder, metric: str, measure: ServingMeasure
 ) -> Callable[[Sequence[Segment]], Sequence[TrialReport]]:
     def train(segments: Sequence[Segment]) -> Sequence[TrialReport]:
-        return run_segments(segments, data, checkpoints, metric=metric)
+        reports = run_segments(segments, data, checkpoints, metric=metric)
+        return [
+            with_measure(report, segment, data, checkpoints, measure)
+            for report, segment in zip(reports, segments, strict=True)
+        ]
 
     return train
 

@@ -9,16 +9,14 @@ import numpy as np
 
 from mlcluster.cli.bundling import draft_bundle, measure_trial, trained_structure
 from mlcluster.cli.data_stage import baseline_scores, feature_table
-from mlcluster.cli.planning import resolve_metric
+from mlcluster.cli.planning import limits_of, resolve_metric
 from mlcluster.cli.run_context import RunContext
 from mlcluster.data import DatasetSnapshot, TaskKind
 from mlcluster.registry import Bundle
 from mlcluster.serve.predictor import Predictor
 from mlcluster.spec import FAMILIES as FAMILY_ORDER
-from mlcluster.train import (
-    METRICS,
-)
-from mlcluster.tune import Limits, Measured, Selection, StudyResult, TrialSummary, Winner, select_winner
+from mlcluster.train import METRICS, Measured
+from mlcluster.tune import Selection, StudyResult, TrialSummary, Winner, select_winner
 from mlcluster.verify import Verdict, VerifyRequest, number_scales, verify
 
 
@@ -30,12 +28,11 @@ def pick_winner(context: RunContext, snapshot: DatasetSnapshot, result: StudyRes
         measured[trial.trial_id] = measure_trial(context, snapshot, trial)
         return measured[trial.trial_id]
 
-    limits = Limits(p99_ms=context.spec.tune.limits.p99_ms, model_mb=context.spec.tune.limits.model_mb)
     winner = select_winner(
         result,
         simplicity=FAMILY_ORDER,
         within=context.spec.tune.prefer_simple_within,
-        limits=limits,
+        limits=limits_of(context.spec),
         measure=measure,
     )
     selection = Selection(trial_id=winner.trial.trial_id, reason=winner.reason, measured=measured)

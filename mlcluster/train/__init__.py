@@ -19,7 +19,15 @@ from mlcluster.train.learner import (
     TrainingData,
 )
 from mlcluster.train.metrics import METRICS, MetricDefinition, as_loss, default_metric, score
-from mlcluster.train.session import CheckpointFolder, CurvePoint, Segment, TrialReport, load_learner, run_segment
+from mlcluster.train.session import (
+    CheckpointFolder,
+    CurvePoint,
+    Measured,
+    Segment,
+    TrialReport,
+    load_learner,
+    run_segment,
+)
 from mlcluster.train.structure import BinaryTree, DenseLayer, DenseNet, Structure, TreeEnsemble, apply_link
 from mlcluster.train.together import SpansCost, best_grouping, is_cheaper_together, run_segments
 
@@ -37,6 +45,7 @@ __all__ = [
     "Learner",
     "LearnerBatch",
     "Matrices",
+    "Measured",
     "MetricDefinition",
     "OnGpu",
     "Segment",

@@ -134,6 +134,8 @@ class Family:
     """The learner that gave that state."""
     grows_anew: bool = False
     """Whether more units mean beginning again: a segment then pays for all of its units, and reports once."""
+    model_grows: bool = False
+    """Whether more units make a larger model, and not only a better one."""
     together: Together | None = None
     """None where each configuration is trained by itself."""
     on_gpu: OnGpu | None = None

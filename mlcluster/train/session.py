@@ -51,6 +51,15 @@ class CurvePoint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Measured:
+    """What serving a trial's model needs."""
+
+    p99_ms: float
+    """Of an answer to one row."""
+    model_mb: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class TrialReport:
     """What a segment came to. `units` below `stop_units` of its segment means that the limit cut it short."""
 
@@ -63,10 +72,12 @@ class TrialReport:
     curve: tuple[CurvePoint, ...]
     checkpoint: str
     """File name of the checkpoint, in the study's folder for them."""
+    measured: Measured | None = None
+    """Of its model, where that was measured after this segment."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives an equal report."""
-        return asdict(self)
+        return {name: value for name, value in asdict(self).items() if value is not None}
 
     @classmethod
     def of(
@@ -84,7 +95,9 @@ class TrialReport:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> TrialReport:
-        return cls(**{**value, "curve": tuple(CurvePoint(**point) for point in value["curve"])})
+        curve = tuple(CurvePoint(**point) for point in value["curve"])
+        measured = Measured(**value["measured"]) if value.get("measured") is not None else None
+        return cls(**{**value, "curve": curve, "measured": measured})
 
 
 class CheckpointFolder:

@@ -276,6 +276,7 @@ def _family(name: str, learner: type[Any], unit: str, space: SearchSpace, max_un
         build=build,
         restore=restore,
         grows_anew=learner is TreeLearner,
+        model_grows=True,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 
 from mlcluster.cost import Duration
 from mlcluster.search import Candidate, Decision, Suggestion
@@ -11,8 +11,9 @@ from mlcluster.train import TrialReport
 from mlcluster.tune.journal import Event
 from mlcluster.tune.placement import Placement
 from mlcluster.tune.plan import StudyPlan
+from mlcluster.tune.trial_books import Spent
 
-_BESIDE_A_REPORT = ("usd_so_far", "elapsed")
+_BESIDE_A_REPORT = ("usd_so_far", "elapsed", "over_limit")
 
 
 def begin_event(plan: StudyPlan, *, at: float) -> Event:
@@ -27,20 +28,38 @@ def begin_event(plan: StudyPlan, *, at: float) -> Event:
     )
 
 
-def line_event(suggestion: Suggestion, placement: Placement, *, at: float) -> Event:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Question:
+    """What the policy was asked: whether a new trial may begin, and the seconds that are left for a segment."""
+
+    new_trials: bool
+    room_seconds: float
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Start:
+    """A segment that begins, in the piece that is led by the trial `piece`: its own, where it is trained alone."""
+
+    suggestion: Suggestion
+    placement: Placement
+    piece: str
+    limit_seconds: float
+    duration: Duration
+    """What the cost model said of it."""
+    question: Question | None
+    """None where the trial has stood in line: the policy was asked before."""
+
+
+def line_event(suggestion: Suggestion, placement: Placement, question: Question, *, at: float) -> Event:
     """A suggestion is accepted, and waits for a worker of its kind."""
-    return Event(kind="line", at=at, data={**asdict(suggestion), **_worker(placement)})
+    return Event(kind="line", at=at, data={**asdict(suggestion), **_worker(placement), **asdict(question)})
 
 
-def start_event(
-    suggestion: Suggestion, placement: Placement, *, piece: str, at: float, limit_seconds: float, duration: Duration
-) -> Event:
-    """A segment begins, in the piece that is led by the trial `piece` (its own, where it is trained alone).
-
-    `duration` is what the cost model said of it.
-    """
-    beside = {"piece": piece, "limit_seconds": limit_seconds, **asdict(duration), **_worker(placement)}
-    return Event(kind="start", at=at, data={**asdict(suggestion), **beside})
+def start_event(start: Start, *, at: float) -> Event:
+    """A segment begins."""
+    beside = {"piece": start.piece, "limit_seconds": start.limit_seconds, **asdict(start.duration)}
+    asked = {} if start.question is None else asdict(start.question)
+    return Event(kind="start", at=at, data={**asdict(start.suggestion), **beside, **_worker(start.placement), **asked})
 
 
 def _worker(placement: Placement) -> dict[str, str]:
@@ -51,6 +70,13 @@ def placement_of(event: Event) -> Placement:
     """The kind of worker of a start or a line event; in journals from before there were several, a CPU."""
     worker: Device = event.data.get("worker", "cpu")
     return Placement(worker=worker, reason=str(event.data.get("worker_reason", "")))
+
+
+def question_of(event: Event) -> Question | None:
+    """What the policy was asked before a start or a line event; None in journals from before it was written down."""
+    if "room_seconds" not in event.data:
+        return None
+    return Question(new_trials=bool(event.data["new_trials"]), room_seconds=float(event.data["room_seconds"]))
 
 
 def piece_of(event: Event) -> str:
@@ -64,9 +90,11 @@ def suggestion_of(event: Event) -> Suggestion:
     return Suggestion(**{**known, "candidate": Candidate(**known["candidate"])})
 
 
-def report_event(report: TrialReport, *, at: float, usd_so_far: float, elapsed_seconds: float) -> Event:
-    """A segment has reported; dollars and seconds are the study's until then."""
-    return Event(kind="report", at=at, data={**report.to_json(), "usd_so_far": usd_so_far, "elapsed": elapsed_seconds})
+def report_event(report: TrialReport, spent: Spent, *, at: float, over_limit: str | None) -> Event:
+    """A segment has reported; `spent` is the study's until then, `over_limit` says which limit its model breaks."""
+    beside = {"usd_so_far": spent.usd, "elapsed": spent.seconds}
+    broken = {} if over_limit is None else {"over_limit": over_limit}
+    return Event(kind="report", at=at, data={**report.to_json(), **beside, **broken})
 
 
 def report_of(event: Event) -> TrialReport:

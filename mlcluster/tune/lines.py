@@ -63,6 +63,10 @@ class Lines:
         """At the end of the line of its kind."""
         self._waiting.setdefault(placed.placement.worker, []).append(placed)
 
+    def holds(self, trial_id: str) -> bool:
+        """Whether the trial stands in a line."""
+        return any(placed.suggestion.trial_id == trial_id for placed in self.all())
+
     def leave(self, trial_id: str) -> bool:
         """Out of whichever line the trial stands in; says whether it stood in one."""
         for line in self._waiting.values():

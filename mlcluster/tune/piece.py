@@ -117,3 +117,8 @@ def _span(suggestion: Suggestion) -> Span:
         start_units=suggestion.start_units,
         stop_units=suggestion.stop_units,
     )
+
+
+def trial_seed(plan: StudyPlan, trial_id: str) -> int:
+    """The trial's own; scikit-learn takes seeds of 32 bits."""
+    return (plan.seed * 100_003 + int(trial_id[1:])) % 2**32

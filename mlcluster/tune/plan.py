@@ -10,6 +10,7 @@ from mlcluster.errors import SpecError
 from mlcluster.search import Candidate, Fidelity, HyperbandSettings, rung_levels
 from mlcluster.spec import Configuration, Device, SearchSpace, default_configuration
 from mlcluster.train import FAMILIES, DataSize, Encoding, OnGpu, SpansCost, Together
+from mlcluster.tune.limits import Limits
 
 UnitsCost = Callable[[Configuration, int], float]
 """Nominal seconds of a configuration's first units."""
@@ -88,6 +89,8 @@ class StudyPlan:
     """What 0.01 of the metric is worth at most; None where the budget alone ends the study."""
     gpu_costs: Mapping[str, UnitsCost] = field(default_factory=dict)
     """By family that can train on a GPU: the nominal seconds there."""
+    limits: Limits = field(default_factory=Limits)
+    """A trial whose model needs more is given up."""
 
 
 def plan_study(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from mlcluster.train import METRICS
+from mlcluster.train import METRICS, Measured
 from mlcluster.tune.report_accounts import (
     FamilyAccount,
     ForecastCheck,
@@ -20,7 +20,6 @@ from mlcluster.tune.report_accounts import (
 )
 from mlcluster.tune.report_importance import FamilyImportance, hyperparameter_importance
 from mlcluster.tune.report_pareto import ParetoFront, pareto_front
-from mlcluster.tune.selection import Measured
 from mlcluster.tune.story import StudyStory, TrialStory, as_plain_json
 
 
@@ -82,6 +81,11 @@ class StudyReport:
         return self.story.metric or "score"
 
     @property
+    def num_over_limit(self) -> int:
+        """Trials that were given up because their models need more than the limits allow."""
+        return sum(trial.over_limit is not None for trial in self.story.trials)
+
+    @property
     def is_more_better(self) -> bool:
         known = METRICS.get(self.metric)
         return known is not None and known.direction == "maximize"
@@ -141,10 +145,16 @@ def report_on(
             )
             for account in families
         ),
-        pareto=pareto_front(ranked, {} if selection is None else selection.measured),
+        pareto=pareto_front(ranked, _measured(ranked, selection)),
         forecast=check_forecasts(story),
         last_points=last_points(story),
     )
+
+
+def _measured(ranked: Sequence[TrialStory], selection: Selection | None) -> dict[str, Measured]:
+    """By trial: in the search as the worker found it, and at length where the choice of the winner asked for it."""
+    in_search = {trial.trial_id: trial.measured for trial in ranked if trial.measured is not None}
+    return {**in_search, **({} if selection is None else selection.measured)}
 
 
 def _score_point(trial: TrialStory) -> ScorePoint | None:
@@ -157,4 +167,5 @@ def _score_point(trial: TrialStory) -> ScorePoint | None:
 def _trial_row(trial: TrialStory) -> dict[str, Any]:
     names = ("trial_id", "rank", "family", "configuration", "origin", "state", "rung", "units", "value")
     sums = {"num_segments": len(trial.segments), "seconds": trial.seconds, "usd": trial.usd}
-    return {**{name: getattr(trial, name) for name in names}, **sums}
+    needs = {"measured": None if trial.measured is None else asdict(trial.measured), "over_limit": trial.over_limit}
+    return {**{name: getattr(trial, name) for name in names}, **sums, **needs}

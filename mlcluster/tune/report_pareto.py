@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from mlcluster.tune.selection import Measured
+from mlcluster.train import Measured
 from mlcluster.tune.story import TrialStory
 
 ThirdAxis = Literal["p99_ms", "seconds"]

@@ -201,8 +201,9 @@ def _rung_row(rung: RungAccount, most: int) -> str:
 def pareto_section(report: StudyReport) -> str:
     """The front of error, dollars, and latency or seconds."""
     title, pareto = "Error, dollars and speed", report.pareto
+    pruned = _pruned_text(report)
     if not pareto.points:
-        return _section(title, "No trial has given a score that can be used.", "")
+        return _section(title, f"No trial has given a score that can be used.{pruned}", "")
     third = "latency (99th percentile)" if pareto.third_axis == "p99_ms" else "seconds of training"
     latency = {
         "p99_ms": f"Latency was measured for {count_text(pareto.num_measured, 'trial')}, and these are compared.",
@@ -210,7 +211,7 @@ def pareto_section(report: StudyReport) -> str:
     }[pareto.third_axis]
     text = (
         f"<b>{count_text(len(pareto.front), 'trial')}</b> of {len(pareto.points)} are on the Pareto front: no other is "
-        f"as good in error, dollars and {third} at once. The larger a point, the more {third}. {latency}"
+        f"as good in error, dollars and {third} at once. The larger a point, the more {third}. {latency}{pruned}"
     )
     rows = [
         (
@@ -228,6 +229,13 @@ def pareto_section(report: StudyReport) -> str:
     )
     key = legend(colours_of(report), ("edge-key", "dash", "least error that the dollars bought"))
     return _section(title, text, key + pareto_chart(report), table)
+
+
+def _pruned_text(report: StudyReport) -> str:
+    number = report.num_over_limit
+    if not number:
+        return ""
+    return f" {count_text(number, 'trial')} {'was' if number == 1 else 'were'} given up for a model over tune.limits."
 
 
 def forecast_section(report: StudyReport) -> str:
@@ -307,7 +315,7 @@ def trials_section(report: StudyReport) -> str:
             safe(one.family),
             safe(one.origin),
             score_text(one.value),
-            safe(one.state),
+            safe(one.state if one.over_limit is None else "over limit"),
             str(one.rung),
             str(one.units),
             usd_text(one.usd),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from mlcluster.spec import Configuration
-from mlcluster.train import CurvePoint, as_loss
+from mlcluster.train import CurvePoint, Measured, as_loss
 
 
 class Ending(StrEnum):
@@ -40,6 +40,10 @@ class TrialSummary:
     """Seconds in a curve count from the start of the trial, pauses left out."""
     checkpoint: str | None
     seed: int
+    measured: Measured | None = None
+    """What its best model needs, as the worker found it."""
+    over_limit: str | None = None
+    """Why it was pruned, where its model came to need more than the limits allow."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

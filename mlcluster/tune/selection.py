@@ -6,32 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlcluster.errors import GateFailed
-from mlcluster.train import as_loss
+from mlcluster.train import Measured, as_loss
+from mlcluster.tune.limits import Limits
 from mlcluster.tune.result import StudyResult, TrialSummary
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Measured:
-    """What serving a trial's model needs."""
-
-    p99_ms: float
-    model_mb: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """At most this much; None is no limit."""
-
-    p99_ms: float | None = None
-    model_mb: float | None = None
-
-    def violation(self, measured: Measured) -> str | None:
-        """What breaks a limit, with the numbers; None where nothing does."""
-        if self.p99_ms is not None and measured.p99_ms > self.p99_ms:
-            return f"p99 {measured.p99_ms:.2f} ms > {self.p99_ms:g} ms"
-        if self.model_mb is not None and measured.model_mb > self.model_mb:
-            return f"size {measured.model_mb:.2f} MB > {self.model_mb:g} MB"
-        return None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -71,20 +48,36 @@ def select_winner(
             measured = measure(trial)
             violation = limits.violation(measured)
             if violation is not None:
-                rejected.append(f"{trial.trial_id} ({trial.family}): {violation}")
+                rejected.append(f"{trial.trial_id} ({trial.family}) {violation}")
                 return False
             kept[trial.trial_id] = measured
         return True
 
+    check_limits_are_kept(result)
     ranked = result.ranked()
     best = next((trial for trial in ranked if keeps_limits(trial)), None)
     if best is None:
-        raise GateFailed(
-            f"tune.limits are broken by each of {len(ranked)} trials ({'; '.join(rejected[:3])}); raise them, "
-            "or name simpler families under models."
-        )
+        raise _limits_broken(rejected)
     winner, reason = _simplest_near(best, ranked, result.metric, simplicity, within, keeps_limits)
     return Winner(trial=winner, reason=reason, measured=kept[winner.trial_id], rejected=tuple(rejected))
+
+
+def check_limits_are_kept(result: StudyResult) -> None:
+    """Passes where some trial has a score, or none was pruned for what its model needs.
+
+    Raises:
+        GateFailed: every trial that was measured broke a limit.
+    """
+    pruned = [trial for trial in result.trials.values() if trial.over_limit is not None]
+    if pruned and not result.ranked():
+        raise _limits_broken([f"{trial.trial_id} ({trial.family}) {trial.over_limit}" for trial in pruned])
+
+
+def _limits_broken(broken: Sequence[str]) -> GateFailed:
+    return GateFailed(
+        f"tune.limits are broken by each of {len(broken)} trials ({'; '.join(broken[:3])}); raise them, "
+        "or name simpler families under models."
+    )
 
 
 def _simplest_near(

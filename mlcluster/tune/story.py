@@ -15,7 +15,7 @@ from typing import Any
 
 from mlcluster.search import Action, Decision, Suggestion, TrialState
 from mlcluster.spec import Configuration
-from mlcluster.train import TrialReport
+from mlcluster.train import Measured, TrialReport
 from mlcluster.tune.events import piece_of, report_of, suggestion_of
 from mlcluster.tune.journal import Event
 from mlcluster.tune.result import Ending, Improvement, StudyResult
@@ -28,6 +28,8 @@ class SegmentEnd(StrEnum):
     REPORTED = "reported"
     CUT = "cut"
     """By its time limit, short of its units."""
+    OVER_LIMIT = "over limit"
+    """It has trained; what its model needs is more than `tune.limits` allow, and the trial was given up."""
     LOST = "lost"
     FAILED = "failed"
     INTERRUPTED = "interrupted"
@@ -71,7 +73,9 @@ class SegmentStory:
     worker_reason: str = ""
     """Why on that kind of worker; empty where there was no other."""
     note: str | None = None
-    """The error, or how the worker was lost."""
+    """The error, how the worker was lost, or which limit was broken."""
+    measured: Measured | None = None
+    """What serving its model needs, where that was measured."""
     together: tuple[str, ...] = ()
     """The trials that the worker has trained with it as one; it was held for all of them."""
 
@@ -107,9 +111,23 @@ class TrialStory:
         return sum(segment.seconds or 0.0 for segment in self.segments)
 
     @property
+    def over_limit(self) -> str | None:
+        """Why the trial was pruned, where its model came to need more than the limits allow."""
+        ends = [one.note for one in self.segments if one.end is SegmentEnd.OVER_LIMIT]
+        return ends[-1] if ends else None
+
+    @property
+    def measured(self) -> Measured | None:
+        """What serving its best model needs; of one without a score, its last."""
+        end = self.best_segment
+        until = self.segments if end is None else self.segments[: self.segments.index(end) + 1]
+        # A model that does not grow with its training was measured once, after its first segment.
+        return next((one.measured for one in reversed(until) if one.measured is not None), None)
+
+    @property
     def best_segment(self) -> SegmentStory | None:
         """The one whose model would ship."""
-        return next((one for one in self.segments if one.loss is not None and one.loss == self.loss), None)
+        return next((one for one in self.segments if _is_usable(one) and one.loss == self.loss), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -144,7 +162,8 @@ class StudyStory:
 
 def trial_to_json(trial: TrialStory) -> dict[str, Any]:
     """Plain JSON, with the sums over the trial's segments."""
-    told: dict[str, Any] = as_plain_json({**asdict(trial), "usd": trial.usd, "seconds": trial.seconds})
+    sums = {"usd": trial.usd, "seconds": trial.seconds, "over_limit": trial.over_limit}
+    told: dict[str, Any] = as_plain_json({**asdict(trial), **sums})
     return told
 
 
@@ -239,10 +258,14 @@ class _Teller:
     def _hear_report(self, event: Event, report: TrialReport) -> None:
         self.usd, self.seconds = event.data["usd_so_far"], event.data["elapsed"]
         value = report.curve[-1].value
+        over_limit = event.data.get("over_limit")
         is_cut = report.units < self.segments[report.trial_id][-1].stop_units
+        end = SegmentEnd.CUT if is_cut else SegmentEnd.REPORTED
         self._end(
             event,
-            end=SegmentEnd.CUT if is_cut else SegmentEnd.REPORTED,
+            end=end if over_limit is None else SegmentEnd.OVER_LIMIT,
+            note=over_limit,
+            measured=report.measured,
             units=report.units,
             loss=report.loss,
             value=value,
@@ -250,7 +273,7 @@ class _Teller:
             study_usd=self.usd,
             study_seconds=self.seconds,
         )
-        if report.loss < self.best_loss:
+        if over_limit is None and report.loss < self.best_loss:
             self.best_loss = report.loss
             improvement = Improvement(trial_id=report.trial_id, value=value, usd=self.usd, seconds=self.seconds)
             self.improvements.append(improvement)
@@ -283,7 +306,7 @@ class _Teller:
     def _trial(self, trial_id: str, result: StudyResult | None) -> TrialStory:
         first = self.first[trial_id]
         segments = tuple(map(self._billed, self.segments[trial_id]))
-        usable = [one for one in segments if one.loss is not None and math.isfinite(one.loss)]
+        usable = list(filter(_is_usable, segments))
         best = min(usable, key=lambda one: one.loss or 0.0, default=None)
         known = None if result is None else result.trials.get(trial_id)
         rung = segments[-1].rung if segments[-1].rung_after is None else segments[-1].rung_after
@@ -312,6 +335,12 @@ class _Teller:
         return replace(segment, usd=segment.held_seconds * usd_per_second / (1 + len(segment.together)))
 
 
+def _is_usable(segment: SegmentStory) -> bool:
+    """Whether the model behind it may ship."""
+    has_score = segment.loss is not None and math.isfinite(segment.loss)
+    return has_score and segment.end is not SegmentEnd.OVER_LIMIT
+
+
 def _state_after(segments: tuple[SegmentStory, ...]) -> TrialState:
     """Where a trial stands behind its last segment; without decisions in the journal, as far as it can be told."""
     last = segments[-1]
@@ -320,5 +349,6 @@ def _state_after(segments: tuple[SegmentStory, ...]) -> TrialState:
     if last.decision is not None:
         states = {Action.COMPLETE: TrialState.COMPLETE, Action.STOP: TrialState.FAILED}
         return states.get(last.decision.action, TrialState.PAUSED)
-    is_unusable = last.end is SegmentEnd.FAILED or (last.loss is not None and not math.isfinite(last.loss))
+    has_no_number = last.loss is not None and not math.isfinite(last.loss)
+    is_unusable = last.end in (SegmentEnd.FAILED, SegmentEnd.OVER_LIMIT) or has_no_number
     return TrialState.FAILED if is_unusable else TrialState.PAUSED

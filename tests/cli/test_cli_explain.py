@@ -7,23 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mlcluster import Project
+from mlcluster.errors import SpecError
 from mlcluster.tune import StudyResult
-from tests.cli.projects import make_project, plant_study, run_here
-
-PLAIN = """
-    project: demo
-    data: {source: data/table.parquet, target: answer}
-"""
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return make_project(tmp_path / "demo", PLAIN)
-
-
-@pytest.fixture
-def result(project: Path) -> StudyResult:
-    return plant_study(project)
+from tests.cli.projects import run_here
 
 
 def test_the_story_of_the_study_has_the_winner_and_a_line_a_trial(project: Path, result: StudyResult) -> None:
@@ -124,3 +111,13 @@ def test_odd_configurations_and_errors_stay_on_their_lines(project: Path) -> Non
     trial = run_here(project, "tune", "--explain", "t0000", "--json")
     assert trial.json["configuration"]["nan"] is None
     assert "no trial has given a score" in run_here(project, "tune", "--explain").stdout
+
+
+def test_python_gives_the_same_stories_and_the_same_refusal(project: Path, result: StudyResult) -> None:
+    found = Project.load(project / "mlcluster.yaml")
+    assert [trial.trial_id for trial in found.explain().ranked()] == [trial.trial_id for trial in result.ranked()]
+    told = run_here(project, "tune", "--explain", "t0003", "--json").json
+    trial = found.explain_trial("t0003")
+    assert (trial.trial_id, trial.usd, trial.value) == (told["trial_id"], told["usd"], told["value"])
+    with pytest.raises(SpecError, match="did you mean t0003"):
+        found.explain_trial("t00003")

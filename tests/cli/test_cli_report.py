@@ -7,24 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from mlcluster import Project
 from mlcluster.cli.workspace import RunFolder
 from mlcluster.tune import Measured, Selection, StudyResult
-from tests.cli.projects import make_project, plant_study, run_here
-
-PLAIN = """
-    project: demo
-    data: {source: data/table.parquet, target: answer}
-"""
-
-
-@pytest.fixture
-def project(tmp_path: Path) -> Path:
-    return make_project(tmp_path / "demo", PLAIN)
-
-
-@pytest.fixture
-def result(project: Path) -> StudyResult:
-    return plant_study(project)
+from tests.cli.projects import run_here
 
 
 @pytest.fixture
@@ -128,3 +114,12 @@ def test_a_place_that_cannot_be_written_to_is_refused(project: Path, result: Stu
         "--out = nowhere/report.html cannot be written (No such file or directory); "
         "give a file in a folder that exists."
     )
+
+
+def test_python_gives_the_report_and_writes_its_page(project: Path, result: StudyResult, run: RunFolder) -> None:
+    found = Project.load(project / "mlcluster.yaml").report()
+    assert run.report.read_text(encoding="utf-8").startswith("<!doctype html>")
+    told = run_here(project, "report", "--json").json
+    assert (found.story.usd, found.cap_usd) == (told["usd"], told["cap_usd"])
+    assert found.winner is not None
+    assert found.winner.trial_id == told["winner"]["trial_id"] == result.ranked()[0].trial_id

@@ -1,10 +1,10 @@
-"""What every runner of a study keeps with either search policy: one suite over the simulator and Ray Tune."""
+"""What every runner of a study keeps with either search policy: one suite over the simulator, Ray Tune and a replay."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,8 +13,8 @@ import pytest
 
 from mlcluster.search import SearchPolicy
 from mlcluster.train import Segment, TrialReport
-from mlcluster.tune import StudyPlan, StudyResult, VirtualClock, simulate_study
-from mlcluster.tune.study import MAX_LOSSES
+from mlcluster.tune import Replay, StudyPlan, StudyResult, VirtualClock, read_journal, replay_study, simulate_study
+from mlcluster.tune.course import MAX_LOSSES
 from tests.tune.studies import (
     MAX_UNITS,
     RUNGS,
@@ -75,9 +75,36 @@ def run_on_ray(plan: StudyPlan, trainer: SyntheticTrainer, folder: Path, *, sear
     study, ledger = open_study(plan, folder, cap_usd=CAP_USD, clock=time.time, search=search)
     try:
         worker = InWorker(trainer)
-        return run_study_on_ray(study, worker, folder=folder / "ray", progress=lambda _: None, together=worker.together)
+        result = run_study_on_ray(
+            study, worker, folder=folder / "ray", progress=lambda _: None, together=worker.together
+        )
     finally:
         ledger.close()
+    replayed_study(plan, folder, search)  # however many workers reported in whatever order
+    return result
+
+
+def run_replayed(plan: StudyPlan, trainer: SyntheticTrainer, folder: Path, *, search: str = "halving") -> StudyResult:
+    """A simulated study, as a policy has it that only reads the journal: it must decide the same, to the last event."""
+    result = run_simulated(plan, trainer, folder, search=search)
+    replayed = replayed_study(plan, folder, search)
+    by_id = {trial.trial_id: trial for trial in replayed.trials if trial.trial_id in result.trials}
+    trials = {
+        name: replace(trial, state=str(by_id[name].state), rung=by_id[name].rung)
+        for name, trial in result.trials.items()
+    }
+    return replace(result, trials=trials)
+
+
+def replayed_study(plan: StudyPlan, folder: Path, search: str) -> Replay:
+    """The study in the folder, played to a fresh policy, which has decided the same."""
+    events = list(read_journal(folder / "study" / "journal.jsonl"))
+    replay = replay_study(events, plan, policy_of(plan, search))
+    assert replay.divergence is None
+    assert replay.num_guessed == 0
+    # Each segment was suggested once, before it started or stood in line, and decided on once.
+    assert replay.num_equal == 2 * sum(event.kind == "start" for event in events)
+    return replay
 
 
 @dataclass(frozen=True)
@@ -111,15 +138,15 @@ def runners(*searches: str) -> list[ParameterSet]:
     return [
         pytest.param((runner, search), id=f"{runner}-{search}", marks=on_ray if runner == "ray" else ())
         for search in searches
-        for runner in ("simulator", "ray")
+        for runner in ("simulator", "ray", "replay")
     ]
 
 
 @pytest.fixture(scope="module", params=runners("halving", "promise"))
 def run_study(request: pytest.FixtureRequest) -> Runner:
     runner, search = request.param
-    if runner == "simulator":
-        return partial(run_simulated, search=search)
+    if runner in ("simulator", "replay"):
+        return partial(run_simulated if runner == "simulator" else run_replayed, search=search)
     request.getfixturevalue("ray_session")
     return partial(run_on_ray, search=search)
 

@@ -78,7 +78,7 @@ def forecasts(folder: Path, *, max_together: int) -> tuple[float, float]:
 def test_forecasts_know_the_configuration(max_together: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     error, under_worst_share = forecasts(tmp_path / "with", max_together=max_together)
     with monkeypatch.context() as patched:
-        patched.setattr("mlcluster.tune.study.point_of", lambda *_: np.empty(0))
+        patched.setattr("mlcluster.tune.course.point_of", lambda *_: np.empty(0))
         blind_error, _ = forecasts(tmp_path / "without", max_together=max_together)
     assert error < 0.6 * blind_error
     assert error < 1.5 * NOISE

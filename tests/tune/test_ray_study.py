@@ -117,7 +117,7 @@ def test_a_training_that_never_returns_ends_when_its_money_does_and_the_study_go
     from mlcluster.tune.ray_study import run_study_on_ray
 
     for name, seconds in (("WORKER_START_SECONDS", 12.0), ("PATIENCE_SECONDS", 2.0)):
-        monkeypatch.setattr(f"mlcluster.tune.study.{name}", seconds)
+        monkeypatch.setattr(f"mlcluster.tune.purse.{name}", seconds)
     plan = synthetic_plan(max_trials=3, usd_per_second=0.001, seconds=200.0, unit_seconds=0.05)
     study, ledger = open_study(plan, tmp_path, cap_usd=0.2, clock=time.time)
     result = run_study_on_ray(

@@ -27,7 +27,7 @@ from mlcluster.tune import (
     plan_study,
     simulate_study,
 )
-from mlcluster.tune.study import MAX_FIRST_FAILURES
+from mlcluster.tune.course import MAX_FIRST_FAILURES
 from tests.tune.studies import RUNGS, journal_of, open_study, report_of, synthetic_plan
 
 ROUNDING = 1e-6
