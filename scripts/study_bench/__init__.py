@@ -1,0 +1,1 @@
+"""What stands behind `bench_studies.py`."""
