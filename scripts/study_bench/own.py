@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from mlcluster.cost import Ledger, PriceBook, cpu_workers
 from mlcluster.search import SearchPolicy
 from mlcluster.spec import PricesSpec
-from mlcluster.train import CheckpointFolder, Segment, TrainingData, TrialReport, run_segment, run_segments
+from mlcluster.train import FAMILIES, CheckpointFolder, Segment, TrainingData, TrialReport, run_segment, run_segments
 from mlcluster.tune import Study, StudyBudget, StudyPlan, StudyResult, plan_study, promise_policy, read_journal
 from mlcluster.tune.journal import Event
 from study_bench.task import Money, SearchTask
@@ -52,7 +52,7 @@ def study_plan(task: SearchTask) -> StudyPlan:
     dataset = task.dataset
     return plan_study(
         f"{dataset.name}-{task.seed}",
-        list(dataset.families),
+        {name: FAMILIES[name].space for name in dataset.families},
         {encoding: dataset.training.size(encoding) for encoding in dataset.training.train},
         metric=dataset.metric,
         seed=task.seed,
