@@ -184,11 +184,12 @@ class Project:
         """The model behind the endpoint (or the newest that passed its gates), loaded here."""
         from mlcluster.serve.predictor import Predictor
 
-        run = self.workspace.latest_run()
-        version = run.state().get("version")
-        if version is None:
-            raise SpecError("this project has no verified model yet; make one with `mlcluster run`.")
-        return Predictor(Bundle.read(run.bundle(version)))
+        self.workspace.latest_run()  # says so where there is no run at all
+        for run in reversed(self.workspace.runs()):
+            version = run.state().get("version")
+            if version is not None:
+                return Predictor(Bundle.read(run.bundle(version)))
+        raise SpecError("this project has no verified model yet; make one with `mlcluster run`.")
 
     def lineage(self, prediction_id: str) -> dict[str, Any]:
         """From a prediction id to the model version, trial, configuration, data, code and dollars."""

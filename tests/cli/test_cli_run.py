@@ -113,12 +113,17 @@ def test_the_cap_holds_and_the_forecast_was_made_before(served: Served) -> None:
     assert summary["lost_usd"] == 0
 
 
-def test_a_later_study_begins_with_what_did_well_in_this_one(served: Served) -> None:
-    words = ("tune", "--json", "--seed", "5", *SETTINGS[2:], "--set", "tune.budget.minutes=0.4")
-    later = run_process(served.folder, *words)
+def test_a_later_study_of_another_project_begins_with_what_did_well_in_this_one(served: Served, tmp_path: Path) -> None:
+    folder = tmp_path / "later"
+    run_here(tmp_path, "init", "later")
+    tracking = f"tracking=sqlite:///{served.folder / 'mlflow.db'}"
+    try:
+        later = run_process(folder, "tune", "--json", "--set", tracking, "--set", "tune.budget.minutes=0.4")
+    finally:
+        end_ray_of(folder)
     assert later.code == 0, later.stderr
     assert f"configurations from demo {served.summary['run']}" in later.stderr
-    study = served.folder / ".mlcluster" / "runs" / later.json["run"] / "study"
+    study = folder / ".mlcluster" / "runs" / later.json["run"] / "study"
     first = json.loads((study / "first.json").read_text())
     starts = [event.data for event in read_journal(study / "journal.jsonl") if event.kind == "start"]
     begun = [start["candidate"] for start in starts if start["start_units"] == 0][: len(first["candidates"])]
