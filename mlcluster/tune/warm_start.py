@@ -62,10 +62,11 @@ def first_trials(
 
 
 def shipped_portfolio(task: str, spaces: Mapping[str, SearchSpace]) -> tuple[Candidate, ...]:
-    """Of a kind of task, what lies within these spaces, best first."""
+    """Of a kind of task (one portfolio for all classification), what lies within these spaces, best first."""
+    kind = "regression" if task == "regression" else "classification"
     return tuple(
         Candidate(family=one["family"], configuration=one["configuration"], origin="portfolio")
-        for one in _shipped().get(task, [])
+        for one in _shipped().get(kind, [])
         if one["family"] in spaces and holds(spaces[one["family"]], one["configuration"])
     )
 

@@ -28,7 +28,7 @@ from mlcluster.tune import (
 from tests.tune.studies import open_study, paced, synthetic_plan
 
 SPACES = {name: family.space for name, family in FAMILIES.items()}
-TASKS = ("classification", "regression")
+TASKS = ("binary", "multiclass", "regression")
 
 
 def simulated(folder: Path, *, seed: int = 0) -> tuple[StudyPlan, StudyResult]:
@@ -101,7 +101,7 @@ def test_history_and_portfolio_come_in_turn_and_modes_leave_one_out(tmp_path: Pa
     assert plan.spaces.keys() == spaces.keys()
 
     def origins(mode: Any) -> list[str]:
-        found = first_trials(plan.spaces, task="classification", mode=mode, past=studies, seed=0)
+        found = first_trials(plan.spaces, task="binary", mode=mode, past=studies, seed=0)
         assert len(found.candidates) <= PORTFOLIO_SIZE
         return [one.origin for one in found.candidates]
 
@@ -113,9 +113,7 @@ def test_history_and_portfolio_come_in_turn_and_modes_leave_one_out(tmp_path: Pa
 def test_the_same_history_gives_the_same_first_trials_and_they_survive_a_file(tmp_path: Path) -> None:
     studies = [past(tmp_path)]
     plan, _ = simulated(tmp_path / "again")
-    first, second = (
-        first_trials(plan.spaces, task="classification", mode="auto", past=studies, seed=3) for _ in range(2)
-    )
+    first, second = (first_trials(plan.spaces, task="binary", mode="auto", past=studies, seed=3) for _ in range(2))
     assert first == second
     assert FirstTrials.from_json(as_file(first.to_json())) == first
     assert first.sources[0] == "study 0"
@@ -123,7 +121,7 @@ def test_the_same_history_gives_the_same_first_trials_and_they_survive_a_file(tm
 
 def test_a_study_begins_with_them_and_with_the_defaults_of_other_families(tmp_path: Path) -> None:
     plan, _ = simulated(tmp_path)
-    first = first_trials(plan.spaces, task="classification", mode="history", past=[past(tmp_path / "past")], seed=0)
+    first = first_trials(plan.spaces, task="binary", mode="history", past=[past(tmp_path / "past")], seed=0)
     only_boosting = tuple(one for one in first.candidates if one.family == "boosting")[:2]
     assert only_boosting
     policy = promise_policy(replace(plan, first=only_boosting))
@@ -149,4 +147,4 @@ def test_the_portfolio_that_ships_lies_in_the_spaces_of_the_built_in_families(ta
 
 def test_bounds_of_ones_own_leave_out_what_lies_beyond_them() -> None:
     narrow = {"boosting": {**SPACES["boosting"], "learning_rate": FloatDomain(low=0.2999, high=0.3, default=0.3)}}
-    assert shipped_portfolio("classification", narrow) == ()
+    assert shipped_portfolio("binary", narrow) == ()
