@@ -13,13 +13,11 @@ run that does not reach it counts as its whole budget.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import platform
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
 
+from bench_files import provenance, say
 from search_bench.picture import draw
 from search_bench.policies import OURS_WARM, POLICY_NAMES, policy_factory
 from search_bench.report import score_table, task_table
@@ -136,17 +134,12 @@ def adopt(results: Results, other: Results, given: argparse.Namespace, file: Pat
 
 def header(given: argparse.Namespace) -> dict[str, Any]:
     """How to make the file again; it names no machine and no folder of one."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        versions[package] = importlib.metadata.version(package)
     return {
-        "command": shlex.join(["scripts/bench_search.py", *words]),
+        **provenance("bench_search.py", PACKAGES),
         "workers": given.workers,
         "budget": given.budget,
         "stop_at": given.stop_at,
         "free_decisions": given.free_decisions,
-        "versions": versions,
     }
 
 
@@ -154,10 +147,6 @@ def tell_progress(job: Job, runs: list[Run], seconds: float) -> None:
     arrived = sum(run.q99 is not None for run in runs)
     cost = median_cost_c(runs, job.policy, runs[0].task, budget_c=job.settings.budget_c)
     say(f"{job.policy} on {job.task}: {arrived} of {len(runs)} reach Q99, median {cost:.1f} C; took {seconds:.1f} s")
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -17,10 +17,7 @@ first, as `ours` does.
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
 import os
-import platform
-import shlex
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -28,6 +25,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from bench_files import provenance, say
 from study_bench.datasets import DATASETS, Dataset, dataset_name, load_dataset
 from study_bench.report import dollar_table, run_line, score_table
 from study_bench.runs import (
@@ -152,17 +150,12 @@ def adopt(results: Results, dataset: Dataset, file: Path) -> None:
 
 def header(money: Money) -> dict[str, Any]:
     """How to make the file again; it names no machine and no folder of one."""
-    words = [Path(word).name if Path(word).is_absolute() else word for word in sys.argv[1:]]
-    versions = {"python": platform.python_version()}
-    for package in PACKAGES:
-        versions[package] = importlib.metadata.version(package)
     return {
-        "command": shlex.join(["scripts/bench_studies.py", *words]),
+        **provenance("bench_studies.py", PACKAGES),
         "workers": money.num_workers,
         "seconds": money.seconds,
         "usd": money.usd,
         "cpu_usd_per_hour": CPU_USD_PER_HOUR,
-        "versions": versions,
     }
 
 
@@ -186,10 +179,6 @@ def local_ray(work: Path) -> Iterator[LocalRay]:
     finally:
         disconnect()
         ray.stop()
-
-
-def say(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

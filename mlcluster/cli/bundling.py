@@ -76,8 +76,12 @@ def trained_structure(context: RunContext, snapshot: DatasetSnapshot, trial: Tri
 
 def measure_trial(context: RunContext, snapshot: DatasetSnapshot, trial: TrialSummary) -> Measured:
     """What the trial's served artifact needs, measured at length."""
-    row = snapshot.table("validation", max_rows=1).select(snapshot.schema.feature_names)
-    return measure_bundle(draft_bundle(context, snapshot, trial), row)
+    return measure_bundle(draft_bundle(context, snapshot, trial), example_row(snapshot))
+
+
+def example_row(snapshot: DatasetSnapshot) -> pa.Table:
+    """One row as it would be asked of the served model, to time its answer."""
+    return snapshot.table("validation", max_rows=1).select(snapshot.schema.feature_names)
 
 
 def json_rows(table: pa.Table) -> tuple[dict[str, Any], ...]:

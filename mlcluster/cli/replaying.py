@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import Any
@@ -14,12 +13,13 @@ from mlcluster.cli.options import print_json
 from mlcluster.cli.planning import plan_search
 from mlcluster.cli.project import Project
 from mlcluster.cli.tune_stage import read_events, search_policy
+from mlcluster.cli.warm_start import read_first_trials
 from mlcluster.cli.workspace import RunFolder
 from mlcluster.cost import WorkerKind
 from mlcluster.data import DatasetSnapshot
 from mlcluster.errors import SpecError
 from mlcluster.spec import Device, ProjectSpec
-from mlcluster.tune import Divergence, FirstTrials, Replay, StudyBudget, StudyPlan, as_plain_json, replay_study
+from mlcluster.tune import Divergence, Replay, StudyBudget, StudyPlan, as_plain_json, replay_study
 from mlcluster.tune.journal import Event
 
 DIVERGED = 3
@@ -51,15 +51,13 @@ def recorded_plan(spec: ProjectSpec, run: RunFolder, events: Sequence[Event]) ->
     data = load_training_data(snapshot, spec.models)
     plan = plan_search(
         spec,
-        {encoding: data.size(encoding) for encoding in data.train},
+        data.sizes,
         StudyBudget.of_kinds(_kinds(begin), seconds=_study_seconds(run, spec)),
         task=snapshot.schema.target.task,
         seed=int(begin["seed"]),
     )
-    first = run.study / "first.json"
-    if first.exists():
-        plan = replace(plan, first=FirstTrials.from_json(json.loads(first.read_text())).candidates)
-    return plan
+    first = read_first_trials(run)
+    return plan if first is None else replace(plan, first=first.candidates)
 
 
 def replay_text(found: Replay) -> str:

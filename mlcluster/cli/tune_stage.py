@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from mlcluster.cli.bundling import bundle_around
+from mlcluster.cli.bundling import bundle_around, example_row
 from mlcluster.cli.data_stage import load_training_data
 from mlcluster.cli.measuring import ServingMeasure, with_measure
 from mlcluster.cli.planning import plan_search, study_budget
@@ -44,6 +44,8 @@ from mlcluster.tune import (
 )
 from mlcluster.tune.journal import Event
 
+_RESULT_FILE = "result.json"
+
 
 def run_tune_stage(
     context: RunContext, snapshot: DatasetSnapshot, tracker: Callable[[], Tracker | None]
@@ -52,14 +54,35 @@ def run_tune_stage(
 
     `tracker` gives the store in which earlier studies are looked for, or None where there is none yet.
     """
-    from mlcluster.tune.ray_study import run_study_on_ray
-
-    result_file = context.run.study / "result.json"
     if context.run.state().get("tune") == "done":
         result = read_study(context.run)
         check_limits_are_kept(result)
         context.progress.stage("tune", f"study of {len(result.trials)} trials is there already")
         return result
+    result = _search(context, snapshot, tracker)
+    if result.failure is not None:
+        raise ClusterError(
+            f"models = {', '.join(context.spec.models)} failed in every trial ({result.failure}); see the log."
+        )
+    check_limits_are_kept(result)
+    if not result.ranked():
+        raise BudgetExhausted(
+            f"tune.budget (${context.spec.tune.budget.usd:g}, {context.spec.tune.budget.minutes:g} minutes) was spent "
+            "before any trial gave a score; raise it."
+        )
+    best = result.ranked()[0]
+    context.progress.stage(
+        "tune",
+        f"{len(result.trials)} trials for ${result.usd:.4f} in {result.seconds:.0f} s, "
+        f"best {result.metric} {best.value:.4f} ({best.family} {best.trial_id})",
+    )
+    return result
+
+
+def _search(context: RunContext, snapshot: DatasetSnapshot, tracker: Callable[[], Tracker | None]) -> StudyResult:
+    """The study to its end, which is written down."""
+    from mlcluster.tune.ray_study import run_study_on_ray
+
     data = load_training_data(snapshot, context.spec.models)
     plan = _plan_study(context, snapshot, data)
     plan = with_first_trials(plan, context, task=snapshot.schema.target.task, tracker=tracker)
@@ -81,26 +104,12 @@ def run_tune_stage(
         progress=context.progress.study,
         together=_trainer_together(data, checkpoints, plan.metric, measure),
     )
-    write_json(result_file, study_to_json(result))
+    write_json(context.run.study / _RESULT_FILE, study_to_json(result))
     write_json(
         context.run.study / HISTORY_ARTIFACT,
         past_study_to_json(plan, result, name=f"{context.spec.project} {context.run.run_id}"),
     )
     context.run.update(tune="done")
-    if result.failure is not None:
-        raise ClusterError(f"models = {', '.join(plan.spaces)} failed in every trial ({result.failure}); see the log.")
-    check_limits_are_kept(result)
-    if not result.ranked():
-        raise BudgetExhausted(
-            f"tune.budget (${context.spec.tune.budget.usd:g}, {context.spec.tune.budget.minutes:g} minutes) was spent "
-            "before any trial gave a score; raise it."
-        )
-    best = result.ranked()[0]
-    context.progress.stage(
-        "tune",
-        f"{len(result.trials)} trials for ${result.usd:.4f} in {result.seconds:.0f} s, "
-        f"best {result.metric} {best.value:.4f} ({best.family} {best.trial_id})",
-    )
     return result
 
 
@@ -108,7 +117,7 @@ def read_study(run: RunFolder) -> StudyResult:
     """The finished study of a run."""
     import json
 
-    return study_from_json(json.loads((run.study / "result.json").read_text()))
+    return study_from_json(json.loads((run.study / _RESULT_FILE).read_text()))
 
 
 def read_story(run: RunFolder) -> StudyStory:
@@ -158,7 +167,7 @@ def read_selection(run: RunFolder) -> Selection | None:
 def _serving_measure(context: RunContext, snapshot: DatasetSnapshot, plan: StudyPlan) -> ServingMeasure:
     return ServingMeasure(
         around={family: bundle_around(context, snapshot, family) for family in plan.spaces},
-        row=snapshot.table("validation", max_rows=1).select(snapshot.schema.feature_names),
+        row=example_row(snapshot),
         limits=plan.limits,
     )
 
@@ -187,13 +196,12 @@ def _trainer_together(
 
 
 def _plan_study(context: RunContext, snapshot: DatasetSnapshot, data: TrainingData) -> StudyPlan:
-    sizes = {encoding: data.size(encoding) for encoding in data.train}
     budget = study_budget(context.spec, context.lease, free_usd=context.ledger.free_usd)
     # An interrupted study goes on with the rungs that it began with; what is left of its time, the ledger knows.
     seconds = context.run.state().get("study_seconds", budget.seconds)
     context.run.update(study_seconds=seconds)
     budget = replace(budget, seconds=seconds)
-    return plan_search(context.spec, sizes, budget, task=snapshot.schema.target.task, seed=context.seed)
+    return plan_search(context.spec, data.sizes, budget, task=snapshot.schema.target.task, seed=context.seed)
 
 
 def search_policy(search: Search, plan: StudyPlan) -> SearchPolicy:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from mlcluster.cli.run_context import RunContext
-from mlcluster.cli.workspace import write_json
+from mlcluster.cli.workspace import RunFolder, write_json
 from mlcluster.search import PastStudy
 from mlcluster.tracking import Tracker
 from mlcluster.tune import FirstTrials, StudyPlan, first_trials, past_study_from_json
 
 HISTORY_ARTIFACT = "past_study.json"
 TASK_TAG = "mlcluster.task"
+_FIRST_FILE = "first.json"
 _MAX_STUDIES = 20
 """The newest; each is read by a model of its own."""
 
@@ -25,17 +26,21 @@ def with_first_trials(
     plan: StudyPlan, context: RunContext, *, task: str, tracker: Callable[[], Tracker | None]
 ) -> StudyPlan:
     """The plan, with what is tried first. `tracker` gives the store, or None where there is none yet."""
-    file = context.run.study / "first.json"
-    if file.exists():
-        first = FirstTrials.from_json(json.loads(file.read_text()))
-    else:
+    first = read_first_trials(context.run)
+    if first is None:
         first = _find(plan, context, task=task, tracker=tracker)
-        write_json(file, first.to_json())
+        write_json(context.run.study / _FIRST_FILE, first.to_json())
     if first.candidates:
         context.progress.say(
             f"         first come {len(first.candidates)} configurations from {_listed(first.sources)}"
         )
     return replace(plan, first=first.candidates)
+
+
+def read_first_trials(run: RunFolder) -> FirstTrials | None:
+    """What the run's study tries first; None where that was not looked for yet."""
+    file = run.study / _FIRST_FILE
+    return FirstTrials.from_json(json.loads(file.read_text())) if file.exists() else None
 
 
 def _find(plan: StudyPlan, context: RunContext, *, task: str, tracker: Callable[[], Tracker | None]) -> FirstTrials:

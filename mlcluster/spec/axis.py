@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from mlcluster.errors import SpecError
 from mlcluster.spec.base import Section
-from mlcluster.spec.data import parse_range
+from mlcluster.spec.data import check_ends, parse_range
 from mlcluster.spec.space import ChoiceDomain, Domain, IntDomain, SearchSpace, Value
 
 
@@ -35,8 +35,7 @@ class AxisSpec(Section):
 
     @model_validator(mode="after")
     def _check(self) -> AxisSpec:
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"has its low end {self.min:g} above its high end {self.max:g}; swap them")
+        check_ends(self.min, self.max)
         if self.one_of is not None and (not self.one_of or self.min is not None or self.max is not None):
             raise ValueError("needs either a range, like 16..64, or values, like [16, 32]; give one of the two")
         return self

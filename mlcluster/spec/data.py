@@ -30,6 +30,12 @@ def parse_range(text: str) -> dict[str, float]:
         raise ValueError("is no range of numbers; write it like 0..120") from None
 
 
+def check_ends(low: float | None, high: float | None) -> None:
+    """Raises ValueError where a range has its ends the wrong way round."""
+    if low is not None and high is not None and low > high:
+        raise ValueError(f"has its low end {low:g} above its high end {high:g}; swap them")
+
+
 class Expectation(Section):
     """What each value of one column must satisfy. String forms: `0..120`, `not_null`, `unique`, `[a, b]`."""
 
@@ -54,8 +60,7 @@ class Expectation(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Expectation:
-        if self.min is not None and self.max is not None and self.min > self.max:
-            raise ValueError(f"has its low end {self.min:g} above its high end {self.max:g}; swap them")
+        check_ends(self.min, self.max)
         return self
 
 

@@ -45,6 +45,11 @@ class TrainingData:
         rows, columns = self.train[encoding].features.shape
         return DataSize(rows=rows, columns=columns, outputs=max(1, self.num_classes))
 
+    @property
+    def sizes(self) -> dict[Encoding, DataSize]:
+        """Of each encoding that there is."""
+        return {encoding: self.size(encoding) for encoding in self.train}
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DataSize:

@@ -134,7 +134,7 @@ class Course:
         self.policy.give_up(report.trial_id)
         return Decision(action=Action.STOP, reason=over_limit)
 
-    def lose(self, trial_id: str) -> Decision:
+    def lose(self, trial_id: str) -> None:
         """The worker of a running trial is gone."""
         running = self.running.pop(trial_id)
         units, num_losses = running.segment.start_units, self.books.note_loss(trial_id)
@@ -146,16 +146,13 @@ class Course:
             reason = f"its worker was lost; back to its checkpoint at {units} units"
             decision = Decision(action=Action.PAUSE, reason=reason)
         running.piece.decisions[trial_id] = decision
-        return decision
 
-    def fail(self, trial_id: str, error: str) -> Decision:
+    def fail(self, trial_id: str, error: str) -> None:
         """The training of a running trial has raised."""
         piece = self.running.pop(trial_id).piece
         self._errors.append(error)
         self.policy.give_up(trial_id)
-        decision = Decision(action=Action.STOP, reason="its training raised, and would raise again")
-        piece.decisions[trial_id] = decision
-        return decision
+        piece.decisions[trial_id] = Decision(action=Action.STOP, reason="its training raised, and would raise again")
 
     def interrupt(self, trial_id: str) -> None:
         """The driver of a running trial has ended: it stands at its last checkpoint, for it was no fault of its own."""

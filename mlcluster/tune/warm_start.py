@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from importlib import resources
 from itertools import chain, zip_longest
@@ -17,7 +17,7 @@ from typing import Any
 from mlcluster.search import PORTFOLIO_SIZE, Candidate, PastStudy, learn_portfolio
 from mlcluster.spec import SearchSpace, WarmStart, holds
 
-PORTFOLIO_FILE = "portfolio.json"
+_PORTFOLIO_FILE = "portfolio.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,13 +29,7 @@ class FirstTrials:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives an equal value."""
-        return {
-            "candidates": [
-                {"family": one.family, "configuration": dict(one.configuration), "origin": one.origin}
-                for one in self.candidates
-            ],
-            "sources": list(self.sources),
-        }
+        return asdict(self)
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> FirstTrials:
@@ -73,5 +67,5 @@ def shipped_portfolio(task: str, spaces: Mapping[str, SearchSpace]) -> tuple[Can
 
 @cache
 def _shipped() -> Mapping[str, Any]:
-    file = resources.files("mlcluster.tune").joinpath(PORTFOLIO_FILE)
-    return dict(json.loads(file.read_text())["portfolios"]) if file.is_file() else {}
+    file = resources.files("mlcluster.tune").joinpath(_PORTFOLIO_FILE)
+    return dict(json.loads(file.read_text())["portfolios"])

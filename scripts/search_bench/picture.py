@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from bench_files import panels
 
 from search_bench.policies import OURS, OURS_WARM, POLICY_NAMES, REFERENCE
 from search_bench.report import policies_of, short_task
@@ -29,29 +29,14 @@ QUIET = (
 
 def draw(file: Path, results: Results, *, budget_c: float) -> None:
     """Median and quartiles over seeds of the best value so far, a panel a task; the file's name says which format."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    mpl.rcParams["svg.hashsalt"] = "mlcluster"  # two drawings of the same results are the same file
-    from matplotlib import pyplot as plt
-
     tasks = sorted({run.task for run in results.runs})
-    num_columns = min(PANELS_A_ROW, len(tasks))
-    num_rows = math.ceil(len(tasks) / num_columns)
-    figure, axes = plt.subplots(
-        num_rows, num_columns, figsize=(3.1 * num_columns, 2.3 * num_rows + 0.6), squeeze=False, layout="constrained"
-    )
     colours = _colours(policies_of(results.runs))
-    for axis, task in zip(axes.flat, tasks, strict=False):
-        _panel(axis, results.tasks[task], [run for run in results.runs if run.task == task], colours, budget_c)
-        axis.set_title(short_task(task), fontsize=8, loc="left")
-    for axis in axes.flat[len(tasks) :]:
-        axis.set_axis_off()
-    figure.supxlabel("billed cost, in average full trainings (C)", fontsize=9)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=min(8, len(labels)), frameon=False, fontsize=8)
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None, dpi=150)
-    plt.close(figure)
+    below = "billed cost, in average full trainings (C)"
+    with panels(file, len(tasks), a_row=PANELS_A_ROW, panel_inches=(3.1, 2.3), below=below) as axes:
+        for axis, task in zip(axes, tasks, strict=True):
+            runs = [run for run in results.runs if run.task == task]
+            _panel(axis, results.tasks[task], runs, colours, budget_c)
+            axis.set_title(short_task(task), fontsize=8, loc="left")
 
 
 def _colours(policies: Sequence[str]) -> dict[str, str]:

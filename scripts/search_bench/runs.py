@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from mlcluster.errors import DataError
+from bench_files import read_document, write_document
+
 from mlcluster.tune import Benchmark, SearchRun, SearchSettings, free_decisions, load_benchmark, simulate_search
 from search_bench.policies import OURS_WARM, policy_factory
 from search_bench.seeds import run_seed
@@ -147,13 +147,9 @@ def _rounded(cost_c: float | None) -> float | None:
 
 
 def write_results(file: Path, results: Results) -> None:
-    """As JSON with a run a line. The file is whole at any time, so that a long job may be ended."""
+    """As `write_document` does."""
     tasks = {name: asdict(facts) for name, facts in results.tasks.items()}
-    lines = ",\n".join(json.dumps(asdict(run)) for run in results.runs)
-    text = f'{{"header": {json.dumps(results.header)},\n"tasks": {json.dumps(tasks)},\n"runs": [\n{lines}\n]}}\n'
-    beside = file.with_name(f"{file.name}.part")
-    beside.write_text(text)
-    beside.replace(file)
+    write_document(file, {"header": results.header, "tasks": tasks}, map(asdict, results.runs))
 
 
 def read_results(file: Path) -> Results:
@@ -162,12 +158,11 @@ def read_results(file: Path) -> Results:
     Raises:
         DataError: the file is missing or something else.
     """
-    try:
-        document: Mapping[str, Any] = json.loads(file.read_text())
-        return Results(
+    return read_document(
+        file,
+        lambda document: Results(
             header=document["header"],
             tasks={name: TaskFacts(**facts) for name, facts in document["tasks"].items()},
             runs=[Run(**run) for run in document["runs"]],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is no file of results: {error!r}; give one that --out has written.") from error
+        ),
+    )

@@ -53,7 +53,7 @@ def study_plan(task: SearchTask) -> StudyPlan:
     return plan_study(
         f"{dataset.name}-{task.seed}",
         {name: FAMILIES[name].space for name in dataset.families},
-        {encoding: dataset.training.size(encoding) for encoding in dataset.training.train},
+        dataset.training.sizes,
         metric=dataset.metric,
         seed=task.seed,
         budget=_budget(task.money),

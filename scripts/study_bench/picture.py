@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from bench_files import panels
 
 from mlcluster.train import METRICS
 from study_bench.report import datasets_of, policies_of
@@ -24,27 +25,11 @@ COLOURS = {OURS: "#d1495b", RAY_DEFAULT: "#30638e", RAY_CAREFUL: "#c9a227"}
 
 def draw(file: Path, results: Results, *, budget_usd: float) -> None:
     """Median and quartiles over seeds, a panel a data set; the file's name says which format."""
-    import matplotlib as mpl
-
-    mpl.use("agg")
-    mpl.rcParams["svg.hashsalt"] = "mlcluster"  # two drawings of the same results are the same file
-    from matplotlib import pyplot as plt
-
     names = datasets_of(results.runs)
-    num_columns = min(PANELS_A_ROW, len(names))
-    num_rows = -(-len(names) // num_columns)
-    figure, axes = plt.subplots(
-        num_rows, num_columns, figsize=(4.4 * num_columns, 2.9 * num_rows + 0.6), squeeze=False, layout="constrained"
-    )
-    for axis, name in zip(axes.flat, names, strict=False):
-        _panel(axis, results, name, budget_usd)
-    for axis in axes.flat[len(names) :]:
-        axis.set_axis_off()
-    figure.supxlabel("dollars, all workers from the first second on", fontsize=9)
-    handles, labels = axes.flat[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=8)
-    figure.savefig(file, metadata={"Date": None} if file.suffix == ".svg" else None, dpi=150)
-    plt.close(figure)
+    below = "dollars, all workers from the first second on"
+    with panels(file, len(names), a_row=PANELS_A_ROW, panel_inches=(4.4, 2.9), below=below) as axes:
+        for axis, name in zip(axes, names, strict=True):
+            _panel(axis, results, name, budget_usd)
 
 
 def _panel(axis: Any, results: Results, name: str, budget_usd: float) -> None:

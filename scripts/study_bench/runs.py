@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from bench_files import read_document, write_document
+
 from mlcluster.cli.ray_local import LocalRay, disconnect
-from mlcluster.errors import DataError, SpecError
+from mlcluster.errors import SpecError
 from mlcluster.train import METRICS
 from study_bench.datasets import Dataset
 from study_bench.retrain import largest_gap, retrain_all
@@ -129,13 +130,10 @@ def run_job(job: Job, dataset: Dataset, money: Money, ray: LocalRay) -> Run:
 
 
 def write_results(file: Path, results: Results) -> None:
-    """As JSON with a run a line. The file is whole at any time, so that a long job may be ended."""
+    """As `write_document` does."""
     datasets = {name: asdict(facts) for name, facts in results.datasets.items()}
-    lines = ",\n".join(json.dumps(_rounded(asdict(run))) for run in results.runs)
-    text = f'{{"header": {json.dumps(results.header)},\n"datasets": {json.dumps(datasets)},\n"runs": [\n{lines}\n]}}\n'
-    beside = file.with_name(f"{file.name}.part")
-    beside.write_text(text)
-    beside.replace(file)
+    runs = (_rounded(asdict(run)) for run in results.runs)
+    write_document(file, {"header": results.header, "datasets": datasets}, runs)
 
 
 def read_results(file: Path) -> Results:
@@ -144,15 +142,14 @@ def read_results(file: Path) -> Results:
     Raises:
         DataError: the file is missing or something else.
     """
-    try:
-        document: Mapping[str, Any] = json.loads(file.read_text())
-        return Results(
+    return read_document(
+        file,
+        lambda document: Results(
             header=document["header"],
             datasets={name: TableFacts(**facts) for name, facts in document["datasets"].items()},
             runs=[Run(**{**run, "trace": [Improvement(**one) for one in run["trace"]]}) for run in document["runs"]],
-        )
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise DataError(f"{file} is no file of results: {error!r}; give one that --out has written.") from error
+        ),
+    )
 
 
 def _searched(job: Job, task: SearchTask, connect_seconds: float) -> Run:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -139,6 +139,16 @@ def plant_study(folder: Path, *, num_trials: int = 30) -> StudyResult:
     write_json(run.study / "result.json", study_to_json(result))
     run.update(tune="done", forecast={"tune": 0.5})
     return result
+
+
+@contextlib.contextmanager
+def demo_in(folder: Path, name: str = "demo") -> Iterator[Path]:
+    """The project that `init` makes in `folder`; what commands have left running for it is ended at the end."""
+    run_here(folder, "init", name)
+    try:
+        yield folder / name
+    finally:
+        end_ray_of(folder / name)
 
 
 def end_ray_of(folder: Path) -> None:

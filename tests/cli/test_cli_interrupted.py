@@ -16,19 +16,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from mlcluster.cost import read_ledger
-from tests.cli.projects import MLCLUSTER, end_ray_of, environment, run_here, run_process
+from tests.cli.projects import MLCLUSTER, demo_in, environment, run_here, run_process
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.filterwarnings("default")]
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("interrupted") / "demo"
-    run_here(folder.parent, "init", "demo")
-    try:
+    with demo_in(tmp_path_factory.mktemp("interrupted")) as folder:
         yield folder
-    finally:
-        end_ray_of(folder)
 
 
 def newest_run(project: Path) -> Path:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.projects import end_ray_of, run_here, run_process
+from tests.cli.projects import demo_in, run_here, run_process
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
 LIMIT_MB = 0.03
@@ -16,12 +16,8 @@ LIMIT_MB = 0.03
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    folder = tmp_path_factory.mktemp("limits") / "demo"
-    run_here(folder.parent, "init", "demo")
-    try:
+    with demo_in(tmp_path_factory.mktemp("limits")) as folder:
         yield folder
-    finally:
-        end_ray_of(folder)
 
 
 def test_wide_nets_are_pruned_and_a_narrow_one_or_a_line_wins(demo: Path) -> None:

@@ -19,7 +19,7 @@ from mlcluster import Project
 from mlcluster.cli.ray_local import LocalRay, is_port_free
 from mlcluster.data import DatasetSnapshot
 from mlcluster.tune import read_journal
-from tests.cli.projects import Outcome, end_ray_of, free_ports, run_here, run_process
+from tests.cli.projects import Outcome, demo_in, free_ports, run_here, run_process
 
 # Ray Serve, MLflow and Triton's client warn about their own use of pydantic, pandas and gevent when they are imported.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
@@ -60,15 +60,11 @@ class Served:
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    folder = tmp_path_factory.mktemp("run") / "demo"
-    run_here(folder.parent, "init", "demo")
     port = free_ports(1)[0]
-    try:
+    with demo_in(tmp_path_factory.mktemp("run")) as folder:
         outcome = run_process(folder, "run", "--json", "--port", str(port), *SETTINGS)
         assert outcome.code == 0, outcome.stderr
         yield Served(folder=folder, port=port, outcome=outcome)
-    finally:
-        end_ray_of(folder)
 
 
 @pytest.fixture(scope="module")
@@ -114,13 +110,9 @@ def test_the_cap_holds_and_the_forecast_was_made_before(served: Served) -> None:
 
 
 def test_a_later_study_of_another_project_begins_with_what_did_well_in_this_one(served: Served, tmp_path: Path) -> None:
-    folder = tmp_path / "later"
-    run_here(tmp_path, "init", "later")
     tracking = f"tracking=sqlite:///{served.folder / 'mlflow.db'}"
-    try:
+    with demo_in(tmp_path, "later") as folder:
         later = run_process(folder, "tune", "--json", "--set", tracking, "--set", "tune.budget.minutes=0.4")
-    finally:
-        end_ray_of(folder)
     assert later.code == 0, later.stderr
     assert f"configurations from demo {served.summary['run']}" in later.stderr
     study = folder / ".mlcluster" / "runs" / later.json["run"] / "study"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mlcluster.cli.bundling import bundle_around
+from mlcluster.cli.bundling import bundle_around, example_row
 from mlcluster.cli.data_stage import load_training_data
 from mlcluster.cli.measuring import MAX_NODES, ServingMeasure, measure_bundle, with_measure
 from mlcluster.cli.project import Project
@@ -41,8 +41,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TrainingD
     snapshot = prepare(project.spec.data, base=folder, folder=folder / "snapshot", seed=0, engine=LocalEngine())
     context: Any = SimpleNamespace(spec=project.spec, project_folder=folder, run=SimpleNamespace(run_id="r"))
     around = {name: bundle_around(context, snapshot, name) for name in FAMILIES}
-    row = snapshot.table("validation", max_rows=1).select(snapshot.schema.feature_names)
-    yield load_training_data(snapshot, tuple(FAMILIES)), ServingMeasure(around=around, row=row, limits=Limits())
+    yield (
+        load_training_data(snapshot, tuple(FAMILIES)),
+        ServingMeasure(around=around, row=example_row(snapshot), limits=Limits()),
+    )
 
 
 def segment_of(family: str, *, start_units: int = 0, stop_units: int = 1) -> Segment:
