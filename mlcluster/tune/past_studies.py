@@ -41,11 +41,11 @@ def past_study_from_json(value: Any, spaces: Mapping[str, SearchSpace]) -> PastS
         families = {
             family: int(given["max_units"])
             for family, given in value["families"].items()
-            if family in spaces and given["space"] == space_fingerprint(spaces[family])
+            if family in spaces and given["space"] == space_fingerprint(spaces[family]) and int(given["max_units"]) > 0
         }
         trials = [_trial_from_json(trial) for trial in value["trials"] if trial["family"] in families]
         name = str(value["name"])
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         return None
     kept = tuple(
         trial
@@ -68,7 +68,7 @@ def _trial_to_json(trial: TrialSummary, metric: str) -> dict[str, Any]:
 
 def _trial_from_json(value: Mapping[str, Any]) -> PastTrial:
     units, losses = tuple(map(int, value["units"])), tuple(map(float, value["losses"]))
-    if len(units) != len(losses):
+    if len(units) != len(losses) or min(units, default=1) < 1:
         raise ValueError("units and losses do not belong together")
     return PastTrial(
         candidate=Candidate(family=str(value["family"]), configuration=dict(value["configuration"]), origin="history"),

@@ -88,10 +88,15 @@ def test_a_file_that_was_tampered_with_teaches_nothing_that_cannot_be_trained(tm
         trial = rng.choice(file["trials"])
         name = rng.choice(list(trial["configuration"]))
         trial["configuration"][name] = rng.choice(["x", None, -1e9, 1e9, [], True, {}])
-        trial[rng.choice(["units", "losses"])] = rng.choice([[], [1], "abc", None, [1.0, "y"]])
+        part = rng.choice(["units", "losses"])
+        odd = rng.choice([[], [1], "abc", None, [1.0, "y"], [float("inf")], [float("nan")], [-3], [0]])
+        trial[part] = odd if odd is None or len(odd) != 1 else odd * len(trial[part])
+        file["families"][trial["family"]]["max_units"] = rng.choice([27, 27, 0, -1, float("inf")])
         found = past_study_from_json(file, plan.spaces)
         for one in found.trials if found else ():
             assert holds(plan.spaces[one.candidate.family], one.candidate.configuration)
+        if found is not None:
+            first_trials(plan.spaces, task="binary", mode="history", past=[found], seed=0)
 
 
 def test_history_and_portfolio_come_in_turn_and_modes_leave_one_out(tmp_path: Path) -> None:
