@@ -11,6 +11,7 @@ Pure and deterministic: the same calls in the same order give the same decisions
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -122,12 +123,15 @@ class CostAwareHyperband:
         num_first = max(self._settings.num_first, len(self._problem.first))
         num_seen = int((self._table.units > 0).sum())
         if new_trials and (len(self._table) < num_first or num_seen < min(4, num_first)):
-            return self._new_trial(self._first_candidate(), "one of the first")
+            first = self._first_candidate(room_seconds)
+            if first is not None:
+                return self._new_trial(first, "one of the first")
         scout = self._scout_row(standing)
         if scout is not None:
             return self._promotion(scout, "the best of the first goes ahead, to show how curves go on")
         if not len(self._beliefs):
-            return self._new_trial(self._first_candidate(), "nothing is known yet") if new_trials else None
+            first = self._first_candidate(room_seconds) if new_trials else None
+            return None if first is None else self._new_trial(first, "nothing is known yet")
         return self._by_promise(standing, new_trials=new_trials, room_seconds=room_seconds)
 
     def accept(self, suggestion: Suggestion) -> None:
@@ -197,9 +201,18 @@ class CostAwareHyperband:
             rows = rows[np.argsort(table.losses[rows], kind="stable")[: self._settings.max_standing]]
         return self._fitting(rows, room_seconds)
 
-    def _first_candidate(self) -> Candidate:
-        index, first = len(self._table), self._problem.first
-        return first[index] if index < len(first) else self._proposals.spread(index)
+    def _first_candidate(self, room_seconds: float) -> Candidate | None:
+        """The next of those that come first, then of an even spread; what does not fit into the room is passed over."""
+        begun = [record.candidate for record in self._records]
+        named = (candidate for candidate in self._problem.first if candidate not in begun)
+        index, num_families = len(self._table), len(self._space.families)
+        spread = (self._proposals.spread(index + turn) for turn in range(num_families))
+        fitting = (
+            candidate
+            for candidate in itertools.chain(named, spread)
+            if self._ladders.first_seconds(candidate, self._space) <= room_seconds
+        )
+        return next(fitting, None)
 
     def _scout_row(self, standing: Ints) -> int | None:
         if self._num_scout_steps >= self._settings.num_scout_steps or not len(standing):

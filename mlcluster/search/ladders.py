@@ -70,6 +70,15 @@ class Ladders:
             point=space.own_point(family, candidate.configuration),
         )
 
+    def first_seconds(self, candidate: Candidate, space: JointSpace) -> float:
+        """Expected until the lowest rung of a new trial."""
+        family = candidate.family
+        units = int(self.of(candidate)[0])
+        nominal = self._fidelities[family].nominal_seconds(candidate.configuration, units)
+        point = space.own_point(family, candidate.configuration)
+        ratio = float(self._cost_model.expected_ratios(family, point[None])[0])
+        return self._terms.overhead_seconds + nominal * ratio
+
     def stages_of_trials(self, table: TrialTable, rows: Ints, *, room_seconds: float) -> tuple[Stage, ...]:
         """What lies before started trials, by the pace that each has shown."""
         whole = _Whole(

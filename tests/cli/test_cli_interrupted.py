@@ -152,7 +152,7 @@ def an_hour_earlier(line: str) -> str:
 
 
 def test_a_search_cut_short_by_its_minutes_ends_with_4_and_a_model(project: Path) -> None:
-    # One round of boosting over 300 classes is expected to take longer than all of the search may.
+    # One round of boosting over 300 classes, at 64 leaves, is expected to take longer than all of the search may.
     rng = np.random.default_rng(0)
     label = rng.integers(0, 300, size=15000)
     features = {f"x{number}": label * 0.01 * number + rng.normal(size=15000) for number in range(6)}
@@ -160,6 +160,7 @@ def test_a_search_cut_short_by_its_minutes_ends_with_4_and_a_model(project: Path
     settings = {
         "data": "{source: data/many.parquet, target: y}",
         "models": "[tree, boosting]",
+        "tune.space": "{boosting: {max_leaf_nodes: 64}}",
         "tune.budget.minutes": "0.4",
         "verify": "[]",
     }

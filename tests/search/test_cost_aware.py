@@ -609,3 +609,27 @@ def test_where_the_best_stand_at_a_bound_the_search_goes_on_beyond_it_unless_it_
     x, told = farthest(SPACE)
     assert x <= 1.0
     assert "may now go" not in told
+
+
+def test_first_trials_that_do_not_fit_into_the_room_are_passed_over() -> None:
+    def nominal_seconds(configuration: Configuration, units: int) -> float:
+        return units * (100.0 if float(configuration["x"]) > 0.5 else 1.0)
+
+    fidelity = Fidelity(max_units=27, nominal_seconds=nominal_seconds)
+    first = tuple(
+        Candidate(family="toy", configuration={"x": x, "y": 0.5}, origin="portfolio") for x in (0.9, 0.8, 0.1, 0.7)
+    )
+    problem = SearchProblem(spaces={"toy": SPACE}, fidelities={"toy": fidelity}, first=first, seed=0)
+
+    def begun(room_seconds: float) -> list[Candidate]:
+        search = CostAwareHyperband(CostAwareSettings(rungs_seconds=(1, 3, 9, 27), num_first=4), problem)
+        for _ in range(4):
+            suggestion = search.suggest(room_seconds=room_seconds)
+            if suggestion is not None:
+                search.accept(suggestion)
+        return [trial.candidate for trial in search.trials]
+
+    assert begun(math.inf) == list(first)
+    assert begun(50.0)[0] == first[2]
+    assert all(float(candidate.configuration["x"]) <= 0.5 for candidate in begun(50.0))
+    assert begun(0.5) == []
