@@ -7,7 +7,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +17,16 @@ from mlcluster.data.columns import ColumnPlan, all_missing, check_roles, compara
 from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.engine import Engine
 from mlcluster.data.findings import Finding
+from mlcluster.data.first_read import read_first
 from mlcluster.data.fit import fit_transform
-from mlcluster.data.passes import StatisticsTask, WritePart, WriteTask, collect_statistics, write_block
+from mlcluster.data.hashing import hash_mask
+from mlcluster.data.passes import WritePart, WriteTask, write_block
 from mlcluster.data.schema import FeatureColumn, TableSchema
 from mlcluster.data.snapshot import FORMAT_VERSION, DatasetSnapshot, identity_digest, snapshot_from
 from mlcluster.data.source import Source, read_source
 from mlcluster.data.split import SPLITS
-from mlcluster.data.statistics import ColumnPartial, merge
-from mlcluster.data.survey import RowPlan, SurveyTask, plan_rows, survey_block
+from mlcluster.data.statistics import ColumnPartial
+from mlcluster.data.survey import RowPlan
 from mlcluster.data.transform import ENCODINGS, Transform
 from mlcluster.errors import ClusterError
 from mlcluster.spec import DataSpec
@@ -55,11 +56,7 @@ def prepare(spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engi
     source = read_source(spec.source, base=base)
     check_roles(spec, source)
     features, findings = plan_features(spec, source)
-    surveys = engine.run(
-        survey_block, [SurveyTask(block=block, schema=source.schema, spec=spec) for block in source.blocks]
-    )
-    rows = plan_rows(spec, source.schema, surveys, seed=seed)
-    partials = _train_statistics(source, rows, features, engine)
+    rows, partials = read_first(spec, source, features, seed=seed, engine=engine)
     empty = [name for name, partial in partials.items() if partial.count == 0]
     schema = _schema(spec, source, rows, [feature for feature in features if feature.name not in empty], partials)
     prepared = _Prepared(
@@ -72,17 +69,6 @@ def prepare(spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engi
     return _written(spec, prepared, folder, engine)
 
 
-def _train_statistics(
-    source: Source, rows: RowPlan, features: Sequence[ColumnPlan], engine: Engine
-) -> Mapping[str, ColumnPartial]:
-    tasks = [
-        StatisticsTask(block=block, schema=source.schema, labels=labels, features=tuple(features), target=rows.target)
-        for block, labels in zip(source.blocks, rows.labels, strict=True)
-    ]
-    parts = [part for part in engine.run(collect_statistics, tasks) if part]
-    return {feature.name: reduce(merge, (part[feature.name] for part in parts)) for feature in features}
-
-
 def _schema(
     spec: DataSpec,
     source: Source,
@@ -93,10 +79,9 @@ def _schema(
     names = {feature.name for feature in features}
     columns = []
     for feature in features:
-        missing = partials[feature.name].missing
-        count = missing.count if not isinstance(missing, int) else missing
+        has_missing = partials[feature.name].missing > 0
         columns.append(
-            FeatureColumn(name=feature.name, kind=feature.kind, arrow_type=feature.arrow_type, has_missing=count > 0)
+            FeatureColumn(name=feature.name, kind=feature.kind, arrow_type=feature.arrow_type, has_missing=has_missing)
         )
     others = tuple(name for name in source.schema.names if name not in names and name != spec.target)
     return TableSchema(features=tuple(columns), target=rows.target, non_features=others)
@@ -116,7 +101,11 @@ def _written(spec: DataSpec, prepared: _Prepared, folder: Path, engine: Engine) 
         transforms = {name: transform.to_json() for name, transform in prepared.transforms.items()}
         snapshot = snapshot_from(manifest, transforms, unfinished)
         sample = snapshot.table("train", max_rows=_SAMPLE_ROWS)
-        found = [*prepared.findings, *row_findings(_hashes(parts)), *column_findings(sample, prepared.schema)]
+        found = [
+            *prepared.findings,
+            *row_findings(_hashes(parts), hash_mask(prepared.source.num_rows)),
+            *column_findings(sample, prepared.schema),
+        ]
         manifest = {**manifest, "findings": [finding.to_json() for finding in found]}
         snapshot_from(manifest, transforms, unfinished).save()
         _put_in_place(unfinished, folder)
@@ -141,6 +130,7 @@ def _write_blocks(spec: DataSpec, prepared: _Prepared, folder: Path, engine: Eng
             told_apart_by=told_apart_by,
             transforms=prepared.transforms,
             folder=folder,
+            hash_mask=hash_mask(prepared.source.num_rows),
         )
         for block, labels, bad_rows in zip(
             prepared.source.blocks, prepared.rows.labels, prepared.rows.bad_rows, strict=True
@@ -163,7 +153,6 @@ def _manifest(prepared: _Prepared, parts: Sequence[WritePart]) -> dict[str, Any]
         "labels": prepared.rows.labels_digest,
         "transforms": {name: transform.digest for name, transform in prepared.transforms.items()},
     }
-    hashes = _hashes(parts)
     manifest = {
         "format_version": FORMAT_VERSION,
         "name": prepared.source.name,
@@ -171,7 +160,7 @@ def _manifest(prepared: _Prepared, parts: Sequence[WritePart]) -> dict[str, Any]
         "source": prepared.source.text,
         "files": [asdict(file) for file in prepared.source.files],
         "identity": identity,
-        "num_rows": {split: sum(map(len, hashes[split])) for split in SPLITS},
+        "num_rows": {split: sum(part.num_rows.get(split, 0) for part in parts) for split in SPLITS},
         "quarantined": prepared.rows.num_quarantined,
         "findings": [],
         "parts": {name: size for part in parts for name, size in part.files.items()},

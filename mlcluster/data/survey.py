@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mlcluster.data.expect import Violation, repeated_rows, violations
 from mlcluster.data.findings import Finding
-from mlcluster.data.hashing import HashVector, mix, value_hashes
+from mlcluster.data.hashing import HashVector, row_number_hashes, value_hashes
 from mlcluster.data.schema import TargetColumn
 from mlcluster.data.source import Block, read_block
 from mlcluster.data.split import (
@@ -40,6 +40,11 @@ class SurveyTask:
     block: Block
     schema: pa.Schema
     spec: DataSpec
+    seed: int
+
+    @property
+    def num_rows(self) -> int:
+        return self.block.num_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,8 @@ class SurveyPart:
 
     num_rows: int
     target: TargetPartial
-    target_missing: RowMask
+    labels: SplitLabels
+    """(n,): the split, where it hangs on the row alone, else 0; and `DROPPED` for rows that are not used."""
     violations: list[Violation]
     keys: HashVector | None = None
     key_missing: RowMask | None = None
@@ -81,21 +87,50 @@ class RowPlan:
         return digest.hexdigest()
 
 
+def is_local(spec: DataSpec) -> bool:
+    """Whether a row's split hangs on the row and its entity alone: no other row need be known."""
+    looks_around = spec.time is not None or spec.split.column is not None
+    return not looks_around and not any(expectation.unique for expectation in spec.expect.values())
+
+
+def role_columns(schema: pa.Schema, spec: DataSpec) -> list[str]:
+    """The columns that a survey looks at."""
+    roles = {spec.target, spec.key, spec.time, spec.split.column, *spec.expect}
+    return [name for name in schema.names if name in roles]
+
+
 def survey_block(task: SurveyTask) -> SurveyPart:
     """Read the role columns of one block."""
+    table = read_block(task.block, task.schema, role_columns(task.schema, task.spec))
+    return survey_table(table, task)
+
+
+def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
+    """What the rows of a block say that hold at least its role columns."""
     spec = task.spec
-    roles = {spec.target, spec.key, spec.time, spec.split.column, *spec.expect}
-    table = read_block(task.block, task.schema, [name for name in task.schema.names if name in roles])
     target = table.column(spec.target)
-    unique = [name for name, expectation in spec.expect.items() if expectation.unique]
+    found = violations(table, spec.expect)
+    labels = np.zeros(table.num_rows, dtype=np.int8)
+    keys = value_hashes(table.column(spec.key)) if spec.key else None
+    key_missing = missing_mask(table.column(spec.key)) if spec.key else None
+    if is_local(spec):
+        rows = row_number_hashes(task.block.first_row, table.num_rows)
+        hashes = rows if keys is None or key_missing is None else np.where(key_missing, rows, keys)
+        labels = split_by_hash(hashes, spec.split, seed=task.seed)
+        keys = key_missing = None
+    labels[missing_mask(target)] = DROPPED
+    if spec.bad_rows == "quarantine":
+        for violation in found:
+            labels[violation.rows] = DROPPED
     by_column = spec.split.column is not None
+    unique = [name for name, expectation in spec.expect.items() if expectation.unique]
     return SurveyPart(
         num_rows=table.num_rows,
         target=target_partial(target),
-        target_missing=missing_mask(target),
-        violations=violations(table, spec.expect),
-        keys=value_hashes(table.column(spec.key)) if spec.key else None,
-        key_missing=missing_mask(table.column(spec.key)) if spec.key else None,
+        labels=labels,
+        violations=found,
+        keys=keys,
+        key_missing=key_missing,
         times=time_values(table.column(spec.time), spec.time) if spec.time and not by_column else None,
         words=table.column(spec.split.column) if by_column else None,
         unique={name: (value_hashes(table.column(name)), missing_mask(table.column(name))) for name in unique},
@@ -116,13 +151,13 @@ def plan_rows(spec: DataSpec, schema: pa.Schema, parts: Sequence[SurveyPart], *,
     starts = np.cumsum([0, *(part.num_rows for part in parts)])
     broken = _all_violations(spec, parts, starts[:-1])
     bad_rows, findings = _act_on(spec, broken)
-    is_used = ~np.concatenate([part.target_missing for part in parts])
     if total.missing:
         share = total.missing / int(starts[-1])
         message = f"{spec.target} is missing in {total.missing} rows ({share:.1%}), which are left out."
         findings.append(Finding(kind="target_missing", column=spec.target, message=message, value=float(total.missing)))
-    is_used[list(bad_rows)] = False
-    labels, rule = _labels(spec, parts, is_used, seed)
+    labels = np.concatenate([part.labels for part in parts])
+    labels[list(bad_rows)] = DROPPED
+    rule = _place(spec, parts, labels, seed)
     _refuse_empty_splits(spec, labels)
     findings += _entity_overlap(spec, parts, labels, rule)
     return RowPlan(
@@ -142,9 +177,8 @@ def _by_block(bad_rows: Mapping[int, str], starts: npt.NDArray[np.int64]) -> tup
     return blocks
 
 
-def _labels(spec: DataSpec, parts: Sequence[SurveyPart], is_used: RowMask, seed: int) -> tuple[SplitLabels, SplitRule]:
-    """A label for every row of the source, and the rule; rows that are not used are `DROPPED`."""
-    labels = np.full(len(is_used), DROPPED, dtype=np.int8)
+def _place(spec: DataSpec, parts: Sequence[SurveyPart], labels: SplitLabels, seed: int) -> SplitRule:
+    """Write the split of every used row into `labels`, where other rows decide it; the rule of the split."""
     rule = SplitRule(
         kind="key" if spec.key else "row",
         column=spec.key,
@@ -152,13 +186,16 @@ def _labels(spec: DataSpec, parts: Sequence[SurveyPart], is_used: RowMask, seed:
         test=spec.split.test,
         seed=seed,
     )
-    hashes = _together(parts)[is_used]
-    if not len(hashes):
+    is_used = labels != DROPPED
+    if not is_used.any():
         raise DataError(f"data.source = {spec.source} has no usable row; look at data.expect and data.target.")
+    if is_local(spec):
+        return rule
     if spec.split.column is not None:
         words = pa.chunked_array([chunk for part in parts if part.words is not None for chunk in part.words.chunks])
+        hashes = _together(parts)[is_used]
         labels[is_used] = split_by_column(words.filter(pa.array(is_used)), hashes, spec.split, seed=seed)
-        return labels, replace(rule, kind="column", column=spec.split.column)
+        return replace(rule, kind="column", column=spec.split.column)
     if spec.time is not None:
         times = np.concatenate([part.times for part in parts if part.times is not None])[is_used]
         num_missing = int(np.isnan(times).sum())
@@ -168,16 +205,14 @@ def _labels(spec: DataSpec, parts: Sequence[SurveyPart], is_used: RowMask, seed:
                 f"or set data.expect.{spec.time}: not_null with data.bad_rows: quarantine."
             )
         labels[is_used], validation_from, test_from = split_by_time(times, spec.split)
-        return labels, replace(
-            rule, kind="time", column=spec.time, validation_from=validation_from, test_from=test_from
-        )
-    labels[is_used] = split_by_hash(hashes, spec.split, seed=seed)
-    return labels, rule
+        return replace(rule, kind="time", column=spec.time, validation_from=validation_from, test_from=test_from)
+    labels[is_used] = split_by_hash(_together(parts)[is_used], spec.split, seed=seed)
+    return rule
 
 
 def _together(parts: Sequence[SurveyPart]) -> HashVector:
     """For each row, the hash of what must stay in one split: its entity, or without one the row itself."""
-    rows = mix(np.arange(sum(part.num_rows for part in parts), dtype=np.uint64))
+    rows = row_number_hashes(0, sum(part.num_rows for part in parts))
     if parts[0].keys is None:
         return rows
     keys = np.concatenate([part.keys for part in parts if part.keys is not None])
