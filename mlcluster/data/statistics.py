@@ -277,9 +277,7 @@ def _merged_categories(parts: Sequence[CategoryPartial]) -> CategoryPartial:
     indices = joined.indices.to_numpy(zero_copy_only=False)
     # Where each part's rows of counts go; the last one, of missing values, goes to the end.
     starts = np.cumsum([0, *(len(part.levels) for part in parts)])
-    places = np.concatenate(
-        [np.append(indices[start:stop], num_levels) for start, stop in pairwise(starts)]
-    )
+    places = np.concatenate([np.append(indices[start:stop], num_levels) for start, stop in pairwise(starts)])
     counts = np.zeros(num_levels + 1, dtype=np.int64)
     np.add.at(counts, places, np.concatenate([part.counts for part in parts]))
     return CategoryPartial(
