@@ -10,6 +10,7 @@ from mlcluster.data.findings import Finding
 from mlcluster.data.prepare import prepare
 from mlcluster.data.profile import ColumnProfile, DataProfile, profile
 from mlcluster.data.schema import ColumnKind, FeatureColumn, Label, TableSchema, TargetColumn, TaskKind
+from mlcluster.data.shards import Shards, prepare_shards
 from mlcluster.data.snapshot import DatasetSnapshot
 from mlcluster.data.target import encode_target, infer_task
 from mlcluster.data.transform import ENCODINGS, Encoding, Transform
@@ -27,6 +28,7 @@ __all__ = [
     "Label",
     "LocalEngine",
     "RowError",
+    "Shards",
     "TableSchema",
     "TargetColumn",
     "TaskKind",
@@ -36,6 +38,7 @@ __all__ = [
     "encode_target",
     "infer_task",
     "prepare",
+    "prepare_shards",
     "profile",
     "rows_to_table",
 ]

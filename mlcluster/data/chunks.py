@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from mlcluster.data.columns import ColumnPlan
+from mlcluster.data.engine import LocalEngine
 from mlcluster.data.statistics import CategoryTally, ColumnPartial, merge_all, number_partial
 
 CHUNK_ROWS = 1 << 17
@@ -99,7 +100,8 @@ def merge_chunks(
             whole[part.index] = part.partials
         elif part.rows is not None:
             pieces.setdefault(part.index, []).append(part.rows)
-    for index, tables in pieces.items():
-        whole[index] = chunk_partials(pa.concat_tables(tables), features, target)
+    shared = [pa.concat_tables(tables) for tables in pieces.values()]
+    summed = LocalEngine().run(lambda rows: chunk_partials(rows, features, target), shared)
+    whole |= dict(zip(pieces, summed, strict=True))
     chunks = [whole[index] for index in sorted(whole) if whole[index]]
     return {feature.name: merge_all([chunk[feature.name] for chunk in chunks]) for feature in features}

@@ -7,19 +7,59 @@ time or by a column, a value that must be unique), the columns that decide are r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from mlcluster.data.chunks import CHUNK_ROWS, merge_chunks
-from mlcluster.data.columns import ColumnPlan
+from mlcluster.data.columns import ColumnPlan, all_missing, check_roles, plan_features
 from mlcluster.data.engine import Engine
+from mlcluster.data.findings import Finding
+from mlcluster.data.fit import fit_transform
 from mlcluster.data.passes import FirstPassTask, first_pass
-from mlcluster.data.source import Block, Source
+from mlcluster.data.schema import FeatureColumn, TableSchema
+from mlcluster.data.source import Block, Source, read_source
 from mlcluster.data.statistics import ColumnPartial
 from mlcluster.data.survey import RowPlan, SurveyPart, SurveyTask, is_local, plan_rows, survey_block
+from mlcluster.data.transform import ENCODINGS, Encoding, Transform
 from mlcluster.spec import DataSpec
 
 # A task reads up to so many rows, and a large source makes at least so many tasks, for workers to share.
 _MAX_TASK_ROWS = 4 * CHUNK_ROWS
 _MIN_TASKS = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedSource:
+    """A source after its first read: what each row is for, what a row looks like, and the fitted transforms."""
+
+    source: Source
+    rows: RowPlan
+    schema: TableSchema
+    transforms: Mapping[str, Transform]
+    findings: tuple[Finding, ...]
+
+
+def fit_source(
+    spec: DataSpec, *, base: Path, seed: int, engine: Engine, encodings: Sequence[Encoding] = ENCODINGS
+) -> FittedSource:
+    """Read the source of `spec` once, and fit a transform for each encoding to its train rows.
+
+    Raises:
+        DataError: the data is unreadable, or is not what the spec says.
+    """
+    source = read_source(spec.source, base=base)
+    check_roles(spec, source)
+    features, findings = plan_features(spec, source)
+    rows, partials = read_first(spec, source, features, seed=seed, engine=engine)
+    empty = [name for name, partial in partials.items() if partial.count == 0]
+    schema = _schema(spec, source, rows, [feature for feature in features if feature.name not in empty], partials)
+    return FittedSource(
+        source=source,
+        rows=rows,
+        schema=schema,
+        transforms={encoding: fit_transform(schema, partials, encoding) for encoding in encodings},
+        findings=(*findings, *(all_missing(name) for name in empty), *rows.findings),
+    )
 
 
 def read_first(
@@ -66,3 +106,21 @@ def task_blocks(source: Source) -> list[tuple[Block, ...]]:
             runs.append([])
         runs[-1].append(block)
     return [tuple(run) for run in runs]
+
+
+def _schema(
+    spec: DataSpec,
+    source: Source,
+    rows: RowPlan,
+    features: Sequence[ColumnPlan],
+    partials: Mapping[str, ColumnPartial],
+) -> TableSchema:
+    names = {feature.name for feature in features}
+    columns = []
+    for feature in features:
+        has_missing = partials[feature.name].missing > 0
+        columns.append(
+            FeatureColumn(name=feature.name, kind=feature.kind, arrow_type=feature.arrow_type, has_missing=has_missing)
+        )
+    others = tuple(name for name in source.schema.names if name not in names and name != spec.target)
+    return TableSchema(features=tuple(columns), target=rows.target, non_features=others)

@@ -15,6 +15,10 @@ from mlcluster.data.statistics import CategoryPartial, ColumnPartial, NumberPart
 from mlcluster.data.transform import CodedCategory, ColumnEncoding, Encoding, Level, RawNumber, ScaledNumber, Transform
 
 _MAX_ONE_HOT_LEVELS = 32
+# In the mixed encoding, a category with more levels is a column of codes, for an embedding.
+_MAX_MIXED_ONE_HOT_LEVELS = 8
+# A level must stand in 0.1 % of the rows to be kept, so that there are never more.
+_MAX_MIXED_LEVELS = 1000
 # Histogram-based trees bin into at most 255 values; "other" and "missing" take one each.
 _MAX_ORDINAL_LEVELS = 253
 _RARE_SHARE = 0.001
@@ -74,6 +78,8 @@ class _LevelCount:
 
 
 def _category(name: str, partial: CategoryPartial, encoding: Encoding, target: TargetColumn) -> CodedCategory:
+    if encoding == "mixed":
+        return _mixed_category(name, partial)
     is_dense = encoding == "dense"
     sums = partial.target_sums(target)
     frequent = _frequent(partial, _MAX_ONE_HOT_LEVELS if is_dense else _MAX_ORDINAL_LEVELS)
@@ -101,6 +107,21 @@ def _category(name: str, partial: CategoryPartial, encoding: Encoding, target: T
         other_code=other_code,
         missing_code=missing_code,
         one_hot=is_dense,
+    )
+
+
+def _mixed_category(name: str, partial: CategoryPartial) -> CodedCategory:
+    """Codes by frequency, the most frequent level in place of a missing value, which an indicator tells apart."""
+    frequent = _frequent(partial, _MAX_MIXED_LEVELS)
+    levels = tuple(partial.levels.take(pa.array(frequent)).to_pylist())
+    return CodedCategory(
+        name=name,
+        levels=levels,
+        codes=tuple(range(len(levels))),
+        other_code=len(levels),
+        missing_code=0,
+        one_hot=len(levels) <= _MAX_MIXED_ONE_HOT_LEVELS,
+        with_indicator=partial.missing > 0,
     )
 
 

@@ -297,7 +297,9 @@ def plain_table(table: pa.Table) -> pa.Table:
 
 
 def _plain_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    """One type for text, however a file holds it: a block's text is far from the 2 GiB that `string` can hold."""
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.string() if pa.types.is_large_string(plain) or pa.types.is_string_view(plain) else plain
 
 
 def _as_type(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
