@@ -7,16 +7,17 @@ step puts them together. So one row group or a thousand, one worker or ten give 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from mlcluster.data.columns import ColumnPlan
-from mlcluster.data.engine import LocalEngine
 from mlcluster.data.statistics import CategoryTally, ColumnPartial, merge_all, number_partial
 
 CHUNK_ROWS = 1 << 17
+# So many chunks, by their numbers, are merged as soon as they are there.
+_GROUP = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,19 +90,44 @@ def chunk_partials(rows: pa.Table, features: Sequence[ColumnPlan], target: str) 
     }
 
 
-def merge_chunks(
-    parts: Iterable[ChunkPart], features: Sequence[ColumnPlan], target: str
-) -> Mapping[str, ColumnPartial]:
-    """Every feature's partial over all chunks. `parts` stand in the order of the rows."""
-    whole: dict[int, Mapping[str, ColumnPartial]] = {}
-    pieces: dict[int, list[pa.Table]] = {}
-    for part in parts:
+class ChunkMerger:
+    """Puts the parts of all tasks together, which come in the order of the rows."""
+
+    def __init__(self, features: Sequence[ColumnPlan], target: str) -> None:
+        self._features, self._target = features, target
+        self._groups: list[Mapping[str, ColumnPartial]] = []
+        self._chunks: list[Mapping[str, ColumnPartial]] = []
+        self._pieces: list[pa.Table] = []
+        self._index = 0
+
+    def add(self, part: ChunkPart) -> None:
+        """The next part. A chunk in pieces is summed up when all of them are there, so that few rows are held."""
+        if part.index != self._index:
+            self._sum_up()
+            if part.index // _GROUP != self._index // _GROUP:
+                self._merge_group()
+            self._index = part.index
         if part.partials is not None:
-            whole[part.index] = part.partials
+            self._chunks.append(part.partials)
         elif part.rows is not None:
-            pieces.setdefault(part.index, []).append(part.rows)
-    shared = [pa.concat_tables(tables) for tables in pieces.values()]
-    summed = LocalEngine().run(lambda rows: chunk_partials(rows, features, target), shared)
-    whole |= dict(zip(pieces, summed, strict=True))
-    chunks = [whole[index] for index in sorted(whole) if whole[index]]
-    return {feature.name: merge_all([chunk[feature.name] for chunk in chunks]) for feature in features}
+            self._pieces.append(part.rows)
+
+    def merged(self) -> Mapping[str, ColumnPartial]:
+        """Every feature's partial over all chunks."""
+        self._sum_up()
+        self._merge_group()
+        return self._merged(self._groups)
+
+    def _merge_group(self) -> None:
+        held = [chunk for chunk in self._chunks if chunk]
+        if held:
+            self._groups.append(self._merged(held))
+        self._chunks = []
+
+    def _merged(self, parts: Sequence[Mapping[str, ColumnPartial]]) -> Mapping[str, ColumnPartial]:
+        return {feature.name: merge_all([part[feature.name] for part in parts]) for feature in self._features}
+
+    def _sum_up(self) -> None:
+        if self._pieces:
+            self._chunks.append(chunk_partials(pa.concat_tables(self._pieces), self._features, self._target))
+            self._pieces = []

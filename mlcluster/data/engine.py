@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Protocol, TypeVar
 
 Task = TypeVar("Task")
@@ -14,6 +15,9 @@ Result = TypeVar("Result")
 class Engine(Protocol):
     """Runs one function over many tasks."""
 
+    rows_per_task: int
+    """How many rows a task should read at most, if it can choose; no result hangs on it."""
+
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
         """The results in the order of the tasks; the first error in that order is raised.
 
@@ -21,15 +25,42 @@ class Engine(Protocol):
         """
 
 
+def stream(engine: Engine, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+    """The results in the order of the tasks, each as soon as it and those before are there, if the engine can."""
+    if isinstance(engine, LocalEngine):
+        yield from engine.stream(function, tasks)
+    else:
+        yield from engine.run(function, tasks)
+
+
 class LocalEngine:
     """In this process, on threads: Arrow and numpy leave the interpreter free for most of the work."""
+
+    rows_per_task = 1 << 17
+    """Few, since memory is what threads share."""
 
     def __init__(self, num_threads: int | None = None) -> None:
         self._num_threads = num_threads or min(8, os.cpu_count() or 1)
 
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
         """See `Engine.run`."""
+        return list(self.stream(function, tasks))
+
+    def stream(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> Iterator[Result]:
+        """See `stream`. Not far more tasks are begun than threads work on: results do not pile up."""
         if len(tasks) <= 1 or self._num_threads == 1:
-            return [function(task) for task in tasks]
+            yield from map(function, tasks)
+            return
+        waiting = iter(tasks)
+        begun: deque[Future[Result]] = deque()
         with ThreadPoolExecutor(self._num_threads) as pool:
-            return list(pool.map(function, tasks))
+            try:
+                for task in waiting:
+                    begun.append(pool.submit(function, task))
+                    if len(begun) > self._num_threads:
+                        yield begun.popleft().result()
+                while begun:
+                    yield begun.popleft().result()
+            finally:
+                for future in begun:
+                    future.cancel()

@@ -10,21 +10,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcluster.data.chunks import CHUNK_ROWS, merge_chunks
+from mlcluster.data.chunks import ChunkMerger
 from mlcluster.data.columns import ColumnPlan, all_missing, check_roles, plan_features
-from mlcluster.data.engine import Engine
+from mlcluster.data.engine import Engine, stream
 from mlcluster.data.findings import Finding
 from mlcluster.data.fit import fit_transform
 from mlcluster.data.passes import FirstPassTask, first_pass
 from mlcluster.data.schema import FeatureColumn, TableSchema
 from mlcluster.data.source import Block, Source, read_source
 from mlcluster.data.statistics import ColumnPartial
-from mlcluster.data.survey import RowPlan, SurveyPart, SurveyTask, is_local, plan_rows, survey_block
+from mlcluster.data.survey import RowPlan, Survey, SurveyTask, is_local, plan_rows, survey_block
 from mlcluster.data.transform import ENCODINGS, Encoding, Transform
 from mlcluster.spec import DataSpec
 
-# A task reads up to so many rows, and a large source makes at least so many tasks, for workers to share.
-_MAX_TASK_ROWS = 4 * CHUNK_ROWS
+# A large source makes at least so many tasks, for workers to share.
 _MIN_TASKS = 16
 
 
@@ -72,7 +71,7 @@ def read_first(
             is empty.
     """
     rows = None if is_local(spec) else plan_rows(spec, source.schema, survey(spec, source, seed, engine), seed=seed)
-    runs = task_blocks(source)
+    runs = task_blocks(source, engine.rows_per_task)
     tasks = [
         FirstPassTask(
             blocks=run,
@@ -85,21 +84,28 @@ def read_first(
         )
         for run in runs
     ]
-    parts = engine.run(first_pass, tasks)
-    if rows is None:
-        rows = plan_rows(spec, source.schema, [survey for part in parts for survey in part.surveys], seed=seed)
-    return rows, merge_chunks((chunk for part in parts for chunk in part.chunks), features, spec.target)
+    merger = ChunkMerger(features, spec.target)
+    found = Survey(source.num_rows)
+    for part in stream(engine, first_pass, tasks):
+        for each in part.surveys:
+            found.add(each)
+        for chunk in part.chunks:
+            merger.add(chunk)
+    return rows or plan_rows(spec, source.schema, found, seed=seed), merger.merged()
 
 
-def survey(spec: DataSpec, source: Source, seed: int, engine: Engine) -> list[SurveyPart]:
+def survey(spec: DataSpec, source: Source, seed: int, engine: Engine) -> Survey:
     """What each block says about its rows."""
+    found = Survey(source.num_rows)
     tasks = [SurveyTask(block=block, schema=source.schema, spec=spec, seed=seed) for block in source.blocks]
-    return engine.run(survey_block, tasks)
+    for part in stream(engine, survey_block, tasks):
+        found.add(part)
+    return found
 
 
-def task_blocks(source: Source) -> list[tuple[Block, ...]]:
-    """The blocks in runs that one task each reads. Nothing hangs on where the runs end."""
-    limit = min(_MAX_TASK_ROWS, -(-source.num_rows // _MIN_TASKS))
+def task_blocks(source: Source, rows_per_task: int) -> list[tuple[Block, ...]]:
+    """The blocks in runs of up to so many rows, which one task each reads. Nothing hangs on where the runs end."""
+    limit = min(rows_per_task, -(-source.num_rows // _MIN_TASKS))
     runs: list[list[Block]] = [[]]
     for block in source.blocks:
         if runs[-1] and sum(each.num_rows for each in runs[-1]) + block.num_rows > limit:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from mlcluster.data.chunks import ChunkBuilder, ChunkPart, Extent
 from mlcluster.data.columns import ColumnPlan
 from mlcluster.data.hashing import HashVector, kept_hashes, row_hashes
+from mlcluster.data.memory import release
 from mlcluster.data.schema import TableSchema
 from mlcluster.data.source import Block, plain_table, read_block
 from mlcluster.data.split import SPLITS, TRAIN, SplitLabels
@@ -100,7 +101,9 @@ def first_pass(task: FirstPassTask) -> FirstPassPart:
             surveys.append(survey)
             labels = survey.labels
         builder.add(table.select(names), pa.array(labels == TRAIN), block.first_row)
-    return FirstPassPart(surveys=tuple(surveys), chunks=tuple(builder.parts()))
+    parts = tuple(builder.parts())
+    release()
+    return FirstPassPart(surveys=tuple(surveys), chunks=parts)
 
 
 def split_rows(table: pa.Table, labels: SplitLabels) -> Iterator[tuple[str, pa.Table]]:

@@ -16,7 +16,7 @@ from mlcluster.data.hashing import HashVector, hash_mask, kept_hashes, row_hashe
 from mlcluster.data.source import Block, Source, plain_table, read_block
 from mlcluster.data.split import SPLITS, TRAIN, SplitLabels, time_values
 from mlcluster.data.statistics import CategoryTally, ColumnPartial, merge_all, number_partial
-from mlcluster.data.survey import RowPlan, SurveyPart, SurveyTask, is_local, plan_rows, survey_table
+from mlcluster.data.survey import RowPlan, Survey, SurveyPart, SurveyTask, is_local, plan_rows, survey_table
 from mlcluster.data.target import missing_mask
 from mlcluster.spec import DataSpec
 
@@ -82,7 +82,11 @@ def read_for_profile(spec: DataSpec, source: Source, sampled: Sequence[str], eng
     ]
     parts = engine.run(profile_block, tasks)
     if rows is None:
-        rows = plan_rows(spec, source.schema, [part.survey for part in parts if part.survey], seed=0)
+        found = Survey(source.num_rows)
+        for part in parts:
+            if part.survey is not None:
+                found.add(part.survey)
+        rows = plan_rows(spec, source.schema, found, seed=0)
     samples = [part.sample for part in parts if part.sample is not None]
     return ProfileReading(
         rows=rows,

@@ -23,6 +23,9 @@ class RayDataEngine:
     What a task writes goes to a folder that every node must share.
     """
 
+    rows_per_task = 1 << 19
+    """Many, since what two tasks share must go through the driver."""
+
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
         """See `Engine.run`.
 

@@ -22,6 +22,7 @@ from mlcluster.data.columnar import ColumnarTransform, code_type
 from mlcluster.data.engine import Engine
 from mlcluster.data.first_read import FittedSource, fit_source, task_blocks
 from mlcluster.data.folders import replaced_folder
+from mlcluster.data.memory import release
 from mlcluster.data.passes import quarantined, split_rows
 from mlcluster.data.schema import TableSchema, TargetColumn
 from mlcluster.data.source import Block, read_block
@@ -32,6 +33,8 @@ from mlcluster.errors import ClusterError
 from mlcluster.spec import DataSpec
 
 FORMAT_VERSION = 1
+# A shard has the rows of one split among so many of the source.
+_SHARD_ROWS = 1 << 19
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +124,7 @@ def shard_tasks(fitted: FittedSource, transform: Transform, folder: Path) -> lis
             transform=transform,
             folder=folder,
         )
-        for index, run in enumerate(task_blocks(fitted.source))
+        for index, run in enumerate(task_blocks(fitted.source, _SHARD_ROWS))
     ]
 
 
@@ -149,6 +152,7 @@ def write_shard(task: ShardTask) -> ShardPart:
     finally:
         for writer in writers.values():
             writer.close()
+    release()
     paths = [_path(task, split) for split in writers]
     return ShardPart(
         num_rows=num_rows,

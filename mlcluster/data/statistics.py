@@ -23,7 +23,7 @@ from mlcluster.data.transform import dictionary_of, numbers_of
 
 GRID_POINTS = 2048
 # Merged grids are thinned at this size, so that memory stays flat as chunks grow in number.
-_MERGED_POINTS = 16 * GRID_POINTS
+_MERGED_POINTS = 8 * GRID_POINTS
 # Whole numbers within such a range are counted rather than sorted.
 _COUNTED_RANGE = 1 << 17
 

@@ -54,13 +54,31 @@ class SurveyPart:
     num_rows: int
     target: TargetPartial
     labels: SplitLabels
-    """(n,): the split, where it hangs on the row alone, else 0; and `DROPPED` for rows that are not used."""
+    """(n,): the split, where it hangs on the row alone, else 0; and `DROPPED` for rows that are not used. Once the
+    parts are in a `Survey`, its labels take their place."""
     violations: list[Violation]
     keys: HashVector | None = None
     key_missing: RowMask | None = None
     times: npt.NDArray[np.float64] | None = None
     words: pa.ChunkedArray | None = None
     unique: Mapping[str, tuple[HashVector, RowMask]] = field(default_factory=dict)
+
+
+class Survey:
+    """The parts of all blocks, in order. All labels lie in one array from the start: many small ones that outlive
+    the large ones around them would keep the allocator from giving anything back."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.labels: SplitLabels = np.empty(num_rows, dtype=np.int8)
+        self.parts: list[SurveyPart] = []
+        self._num_rows = 0
+
+    def add(self, part: SurveyPart) -> None:
+        """The part of the next block."""
+        stop = self._num_rows + part.num_rows
+        self.labels[self._num_rows : stop] = part.labels
+        self.parts.append(replace(part, labels=self.labels[self._num_rows : stop]))
+        self._num_rows = stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,13 +155,14 @@ def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
     )
 
 
-def plan_rows(spec: DataSpec, schema: pa.Schema, parts: Sequence[SurveyPart], *, seed: int) -> RowPlan:
-    """Which rows are used, and for what.
+def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int) -> RowPlan:
+    """Which rows are used, and for what. The survey's labels become the plan's.
 
     Raises:
         DataError: the target cannot be learned, a rule of `data.expect` is broken under `bad_rows: fail`, or a split
             is empty.
     """
+    parts, labels = survey.parts, survey.labels
     total = parts[0].target
     for part in parts[1:]:
         total = total.merged(part.target)
@@ -155,7 +174,6 @@ def plan_rows(spec: DataSpec, schema: pa.Schema, parts: Sequence[SurveyPart], *,
         share = total.missing / int(starts[-1])
         message = f"{spec.target} is missing in {total.missing} rows ({share:.1%}), which are left out."
         findings.append(Finding(kind="target_missing", column=spec.target, message=message, value=float(total.missing)))
-    labels = np.concatenate([part.labels for part in parts])
     labels[list(bad_rows)] = DROPPED
     rule = _place(spec, parts, labels, seed)
     _refuse_empty_splits(spec, labels)
@@ -186,11 +204,11 @@ def _place(spec: DataSpec, parts: Sequence[SurveyPart], labels: SplitLabels, see
         test=spec.split.test,
         seed=seed,
     )
-    is_used = labels != DROPPED
-    if not is_used.any():
+    if not len(labels) or labels.max() == DROPPED:
         raise DataError(f"data.source = {spec.source} has no usable row; look at data.expect and data.target.")
     if is_local(spec):
         return rule
+    is_used = labels != DROPPED
     if spec.split.column is not None:
         words = pa.chunked_array([chunk for part in parts if part.words is not None for chunk in part.words.chunks])
         hashes = _together(parts)[is_used]
@@ -280,8 +298,9 @@ def expectation_text(expectation: Expectation) -> str:
 
 
 def _refuse_empty_splits(spec: DataSpec, labels: SplitLabels) -> None:
+    present = np.unique(labels)
     for label, name in enumerate(SPLITS):
-        if not (labels == label).any():
+        if label not in present:
             used = int((labels != DROPPED).sum())
             shares = f"validation {spec.split.validation:g}, test {spec.split.test:g}"
             raise DataError(

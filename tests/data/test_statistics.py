@@ -96,7 +96,7 @@ def test_large_blocks_are_kept_as_a_grid_with_a_small_rank_error() -> None:
 def test_a_merged_grid_does_not_grow_without_bound() -> None:
     rng = np.random.default_rng(2)
     whole = merged([number_partial(pa.chunked_array([rng.normal(size=4000)])) for _ in range(60)])
-    assert len(whole.values) <= 16 * GRID_POINTS
+    assert len(whole.values) <= 8 * GRID_POINTS
     assert whole.weights.sum() == pytest.approx(240_000)
     assert not whole.is_exact
 
