@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlcluster.cli.run_context import RunContext
-from mlcluster.data import DatasetSnapshot, Engine, prepare
+from mlcluster.data import DatasetSnapshot, Engine, EngineBySize, prepare
 from mlcluster.train import (
     FAMILIES,
     METRICS,
@@ -18,6 +18,17 @@ from mlcluster.train import (
     TrainingData,
     constant_scores,
 )
+
+
+def data_engine() -> Engine:
+    """Threads for a small table; the Ray that this process is connected to, for a large one."""
+
+    def large() -> Engine:
+        from mlcluster.data.ray_engine import RayDataEngine
+
+        return RayDataEngine()
+
+    return EngineBySize(large)
 
 
 def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:

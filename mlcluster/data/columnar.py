@@ -71,7 +71,8 @@ def _number(encoding: RawNumber | ScaledNumber, column: pa.ChunkedArray) -> Iter
     values = numbers_of(column)
     is_missing = np.isnan(values)
     if isinstance(encoding, RawNumber):
-        np.clip(values, -_FLOAT32_MAX, _FLOAT32_MAX, out=values)  # leaves NaN
+        np.clip(values, -_FLOAT32_MAX, _FLOAT32_MAX, out=values)
+        values[is_missing] = np.nan  # one NaN, whichever bits the source had
         yield pa.array(values.astype(np.float32))
         return
     yield pa.array(_scaled(values, is_missing, encoding))

@@ -12,11 +12,18 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 
+SMALL_ROWS = 200_000
+"""Below this, sending the work away costs more than the work."""
+
+
 class Engine(Protocol):
     """Runs one function over many tasks."""
 
     rows_per_task: int
     """How many rows a task should read at most, if it can choose; no result hangs on it."""
+
+    def for_rows(self, num_rows: int) -> Engine:
+        """The engine for a source of so many rows."""
 
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
         """The results in the order of the tasks; the first error in that order is raised.
@@ -42,6 +49,10 @@ class LocalEngine:
     def __init__(self, num_threads: int | None = None) -> None:
         self._num_threads = num_threads or min(8, os.cpu_count() or 1)
 
+    def for_rows(self, num_rows: int) -> Engine:  # noqa: ARG002
+        """This one, for any number."""
+        return self
+
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
         """See `Engine.run`."""
         return list(self.stream(function, tasks))
@@ -64,3 +75,20 @@ class LocalEngine:
             finally:
                 for future in begun:
                     future.cancel()
+
+
+class EngineBySize:
+    """Threads of this process up to 200,000 rows; beyond, the engine that `large` gives, which may start something."""
+
+    rows_per_task = LocalEngine.rows_per_task
+
+    def __init__(self, large: Callable[[], Engine], small: Engine | None = None) -> None:
+        self._large, self._small = large, small or LocalEngine()
+
+    def for_rows(self, num_rows: int) -> Engine:
+        """See `Engine.for_rows`."""
+        return self._small if num_rows < SMALL_ROWS else self._large()
+
+    def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
+        """See `Engine.run`; what asks for no size is small."""
+        return self._small.run(function, tasks)

@@ -36,6 +36,8 @@ class FittedSource:
     schema: TableSchema
     transforms: Mapping[str, Transform]
     findings: tuple[Finding, ...]
+    engine: Engine
+    """What the first read ran on, and the second is to run on."""
 
 
 def fit_source(
@@ -47,6 +49,7 @@ def fit_source(
         DataError: the data is unreadable, or is not what the spec says.
     """
     source = read_source(spec.source, base=base)
+    engine = engine.for_rows(source.num_rows)
     check_roles(spec, source)
     features, findings = plan_features(spec, source)
     rows, partials = read_first(spec, source, features, seed=seed, engine=engine)
@@ -58,6 +61,7 @@ def fit_source(
         schema=schema,
         transforms={encoding: fit_transform(schema, partials, encoding) for encoding in encodings},
         findings=(*findings, *(all_missing(name) for name in empty), *rows.findings),
+        engine=engine,
     )
 
 

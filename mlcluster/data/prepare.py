@@ -38,13 +38,13 @@ def prepare(spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engi
     """
     fitted = fit_source(spec, base=base, seed=seed, engine=engine)
     with replaced_folder(folder) as unfinished:
-        manifest, transforms = _write(spec, fitted, unfinished, engine)
+        manifest, transforms = _write(spec, fitted, unfinished)
     return snapshot_from(manifest, transforms, folder.absolute())
 
 
-def _write(spec: DataSpec, fitted: FittedSource, folder: Path, engine: Engine) -> tuple[dict[str, Any], dict[str, Any]]:
+def _write(spec: DataSpec, fitted: FittedSource, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Everything that makes a snapshot into `folder`; its manifest and its transforms."""
-    parts = _write_blocks(spec, fitted, folder, engine)
+    parts = _write_blocks(spec, fitted, folder)
     quarantine = pa.concat_tables([part.quarantine for part in parts])
     pq.write_table(quarantine, folder / "quarantine.parquet", compression="zstd")
     manifest = _manifest(fitted, parts)
@@ -57,7 +57,7 @@ def _write(spec: DataSpec, fitted: FittedSource, folder: Path, engine: Engine) -
     return manifest, transforms
 
 
-def _write_blocks(spec: DataSpec, fitted: FittedSource, folder: Path, engine: Engine) -> list[WritePart]:
+def _write_blocks(spec: DataSpec, fitted: FittedSource, folder: Path) -> list[WritePart]:
     schema = fitted.schema
     wanted = {*schema.feature_names, schema.target.name, *spec.sensitive}
     raw_columns = tuple(name for name in fitted.source.schema.names if name in wanted)
@@ -77,7 +77,7 @@ def _write_blocks(spec: DataSpec, fitted: FittedSource, folder: Path, engine: En
         )
         for block, labels, bad_rows in zip(fitted.source.blocks, fitted.rows.labels, fitted.rows.bad_rows, strict=True)
     ]
-    parts = engine.run(write_block, tasks)
+    parts = fitted.engine.run(write_block, tasks)
     lost = next((name for part in parts for name in part.files if not (folder / name).is_file()), None)
     if lost is not None:
         raise ClusterError(

@@ -123,7 +123,7 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True, engine: Engi
         plan_features(spec, source)
     features, findings = _features(spec, source)
     sampled = [*(feature.name for feature in features), spec.target]
-    reading = read_for_profile(asked, source, sampled, engine or LocalEngine())
+    reading = read_for_profile(asked, source, sampled, (engine or LocalEngine()).for_rows(source.num_rows))
     rows = reading.rows
     schema = TableSchema(features=tuple(features), target=rows.target)
     labels = np.concatenate(rows.labels)

@@ -91,7 +91,7 @@ def prepare_shards(
     """
     fitted = fit_source(spec, base=base, seed=seed, engine=engine, encodings=(encoding,))
     with replaced_folder(folder) as unfinished:
-        parts = engine.run(write_shard, shard_tasks(fitted, fitted.transforms[encoding], unfinished))
+        parts = fitted.engine.run(write_shard, shard_tasks(fitted, fitted.transforms[encoding], unfinished))
         lost = next((name for part in parts for name in part.files if not (unfinished / name).is_file()), None)
         if lost is not None:
             raise ClusterError(
