@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mlcluster.cli.row_text import rows_line
 from mlcluster.cli.run_context import RunContext
 from mlcluster.data import DatasetSnapshot, Engine, EngineBySize, prepare
 from mlcluster.train import (
@@ -46,8 +47,7 @@ def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
             engine=engine,
         )
     context.run.update(data="done")
-    rows = ", ".join(f"{count} {split}" for split, count in snapshot.num_rows.items())
-    context.progress.stage("data", f"snapshot {snapshot.digest[:12]}: {rows} rows")
+    context.progress.stage("data", f"snapshot {snapshot.digest[:12]}, {rows_line(snapshot.manifest['rows'])}")
     for finding in snapshot.findings:
         context.progress.say(f"         {finding.severity}: {finding.message}")
     return snapshot

@@ -5,7 +5,7 @@ every bad key with its line. Not here: whether the data holds what the spec name
 """
 
 from mlcluster.spec.axis import AxisSpec, narrowed
-from mlcluster.spec.data import BadRows, DataSpec, Expectation, SplitSpec, Task
+from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task, span_seconds
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
 from mlcluster.spec.serve import DriftSpec, MonitorSpec, Replicas, ServeSpec
@@ -61,6 +61,7 @@ __all__ = [
     "MonitorSpec",
     "PricesSpec",
     "ProjectSpec",
+    "Range",
     "Replicas",
     "Search",
     "SearchSpace",
@@ -83,5 +84,6 @@ __all__ = [
     "parse_yaml",
     "read_yaml",
     "space_fingerprint",
+    "span_seconds",
     "spec_to_yaml",
 ]
