@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
@@ -45,6 +47,17 @@ class SourceFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FilledTarget:
+    """Labels from elsewhere for some rows of a block: `rows` (k,) within the block, `values` in the column's type."""
+
+    column: str
+    rows: tuple[int, ...]
+    values: pa.Array
+    weak_rows: frozenset[int] = frozenset()
+    """Rows whose label no person gave: they may be learned from, and nothing is judged by them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
     """What one task reads. `root` is a URI for a remote file system, and None for the local one."""
 
@@ -53,6 +66,7 @@ class Block:
     path: str
     format: Format
     row_group: int | None
+    filled: FilledTarget | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +137,7 @@ def read_block(block: Block, schema: pa.Schema, columns: list[str] | None = None
                 table = file.read_row_group(block.row_group, [n for n in names if n in file.schema_arrow.names])
         else:
             table = _read_text(filesystem, block.path, block.format, schema)
-        arrays = [_as_type(table, schema.field(name)) for name in names]
+        arrays = [_filled(_as_type(table, schema.field(name)), name, block.filled) for name in names]
     except (OSError, pa.ArrowException, UnicodeError, ValueError) as error:
         reason = _without_credentials(str(error)).split("\n", maxsplit=1)[0][:160]
         raise DataError(f"data.source = {block.path} cannot be read ({reason}); check the file.") from error
@@ -259,6 +273,14 @@ def _as_type(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
         return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
     column = table.column(field.name)
     return column if column.type == field.type else column.cast(field.type)
+
+
+def _filled(column: pa.ChunkedArray, name: str, filled: FilledTarget | None) -> pa.ChunkedArray:
+    if filled is None or filled.column != name:
+        return column
+    is_filled = np.zeros(len(column), dtype=np.bool_)
+    is_filled[list(filled.rows)] = True
+    return pc.replace_with_mask(column.combine_chunks(), pa.array(is_filled), filled.values)
 
 
 def _hashed(filesystem: fs.FileSystem, path: str, name: str) -> SourceFile:

@@ -55,6 +55,8 @@ class SurveyPart:
     times: npt.NDArray[np.float64] | None = None
     words: pa.ChunkedArray | None = None
     unique: Mapping[str, tuple[HashVector, RowMask]] = field(default_factory=dict)
+    weak: tuple[int, ...] = ()
+    """Rows whose target is a label that no person gave."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +101,7 @@ def survey_block(task: SurveyTask) -> SurveyPart:
         times=time_values(table.column(spec.time), spec.time) if spec.time and not by_column else None,
         words=table.column(spec.split.column) if by_column else None,
         unique={name: (value_hashes(table.column(name)), missing_mask(table.column(name))) for name in unique},
+        weak=tuple(sorted(task.block.filled.weak_rows)) if task.block.filled is not None else (),
     )
 
 
@@ -123,6 +126,8 @@ def plan_rows(spec: DataSpec, schema: pa.Schema, parts: Sequence[SurveyPart], *,
         findings.append(Finding(kind="target_missing", column=spec.target, message=message, value=float(total.missing)))
     is_used[list(bad_rows)] = False
     labels, rule = _labels(spec, parts, is_used, seed)
+    weak = np.concatenate([np.array(part.weak, np.int64) + start for part, start in zip(parts, starts, strict=False)])
+    labels[weak[labels[weak] != TRAIN]] = DROPPED
     _refuse_empty_splits(spec, labels)
     findings += _entity_overlap(spec, parts, labels, rule)
     return RowPlan(

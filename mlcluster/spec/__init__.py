@@ -6,6 +6,7 @@ every bad key with its line. Not here: whether the data holds what the spec name
 
 from mlcluster.spec.axis import AxisSpec, narrowed
 from mlcluster.spec.data import BadRows, DataSpec, Expectation, SplitSpec, Task
+from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
 from mlcluster.spec.serve import DriftSpec, MonitorSpec, Replicas, ServeSpec
@@ -56,12 +57,15 @@ __all__ = [
     "FloatDomain",
     "GateSpec",
     "IntDomain",
+    "LabelsSpec",
     "LimitsSpec",
     "Metric",
     "MonitorSpec",
     "PricesSpec",
     "ProjectSpec",
     "Replicas",
+    "ScreenAction",
+    "ScreenSpec",
     "Search",
     "SearchSpace",
     "ServeSpec",
