@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.run_context import RunContext
+from mlcluster.cli.workspace import write_json
 from mlcluster.data import DatasetSnapshot, Engine, prepare
 from mlcluster.train import (
     FAMILIES,
@@ -18,6 +20,8 @@ from mlcluster.train import (
     TrainingData,
     constant_scores,
 )
+
+_AUDITED_ROWS = 1000
 
 
 def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
@@ -34,12 +38,27 @@ def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
             seed=context.seed,
             engine=engine,
         )
+    if context.spec.data.labels.audit:
+        _audit(context)
     context.run.update(data="done")
     rows = ", ".join(f"{count} {split}" for split, count in snapshot.num_rows.items())
     context.progress.stage("data", f"snapshot {snapshot.digest[:12]}: {rows} rows")
     for finding in snapshot.findings:
         context.progress.say(f"         {finding.severity}: {finding.message}")
     return snapshot
+
+
+def _audit(context: RunContext) -> None:
+    """Says which labels are probably wrong, and leaves the list in the run's folder; nothing is changed by it."""
+    labelling = Labelling(spec=context.spec.data, folder=context.project_folder, seed=context.seed)
+    with context.meter.running("data"):
+        told = labelling.audit(limit=_AUDITED_ROWS)
+    write_json(context.run.path / "label_audit.json", told)
+    rows = ", ".join(str(one["row"]) for one in told["rows"][:5])
+    context.progress.say(
+        f"         label audit: {told['suspects']} of {told['audited']} labels are probably wrong"
+        + (f" (rows {rows}, ...; all in label_audit.json)" if rows else "")
+    )
 
 
 def load_training_data(snapshot: DatasetSnapshot, families: tuple[str, ...]) -> TrainingData:

@@ -1,4 +1,4 @@
-"""`data profile`: what the data is like, before anything is learned from it."""
+"""`data`: what the data is like, before anything is learned from it, and what is missing in it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ from pathlib import Path
 
 import click
 
+from mlcluster.cli.data_label import label
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
 
 
 @click.group()
 def data() -> None:
-    """Look at the data."""
+    """Look at the data, and label it."""
+
+
+data.add_command(label)
 
 
 @data.command()

@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
@@ -90,6 +91,12 @@ class Project:
     def profile(self) -> DataProfile:
         """One pass over the data: columns, splits and findings."""
         return self._profile(is_lenient=True)
+
+    @contextmanager
+    def labelling(self) -> Iterator[Labelling]:
+        """The work of labelling: ask, add, status, audit, functions. Errors name the line of the project file."""
+        with self.workspace.locked(), naming_lines(self._document):
+            yield Labelling(spec=self.spec.data, folder=self.folder, seed=self.options.seed)
 
     def notes(self) -> tuple[str, ...]:
         """What the project file asks for and does not get yet."""

@@ -6,7 +6,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,12 @@ from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.engine import Engine
 from mlcluster.data.findings import Finding
 from mlcluster.data.fit import fit_transform
+from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.passes import StatisticsTask, WritePart, WriteTask, collect_statistics, write_block
 from mlcluster.data.schema import FeatureColumn, TableSchema
+from mlcluster.data.screen import screen_rows
 from mlcluster.data.snapshot import FORMAT_VERSION, DatasetSnapshot, identity_digest, snapshot_from
-from mlcluster.data.source import Source, read_source
+from mlcluster.data.source import Source
 from mlcluster.data.split import SPLITS
 from mlcluster.data.statistics import ColumnPartial, merge
 from mlcluster.data.survey import RowPlan, SurveyTask, plan_rows, survey_block
@@ -52,24 +54,34 @@ def prepare(spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engi
         DataError: the data is unreadable, or is not what the spec says.
         ClusterError: the engine's machines do not share `folder`.
     """
-    source = read_source(spec.source, base=base)
+    source, noted = read_labelled_source(spec, base=base)
     check_roles(spec, source)
     features, findings = plan_features(spec, source)
     surveys = engine.run(
         survey_block, [SurveyTask(block=block, schema=source.schema, spec=spec) for block in source.blocks]
     )
     rows = plan_rows(spec, source.schema, surveys, seed=seed)
+    prepared = _fitted(spec, source, rows, features, engine)
+    if spec.screen.trimmed_loss != "off":
+        screened = screen_rows(spec, source, rows, prepared.transforms["dense"], seed=seed, engine=engine)
+        if screened is not rows:
+            prepared = _fitted(spec, source, screened, features, engine)
+    prepared = replace(prepared, findings=(*noted, *findings, *prepared.findings))
+    return _written(spec, prepared, folder, engine)
+
+
+def _fitted(spec: DataSpec, source: Source, rows: RowPlan, features: Sequence[ColumnPlan], engine: Engine) -> _Prepared:
+    """Schema and transforms from the train rows."""
     partials = _train_statistics(source, rows, features, engine)
     empty = [name for name, partial in partials.items() if partial.count == 0]
     schema = _schema(spec, source, rows, [feature for feature in features if feature.name not in empty], partials)
-    prepared = _Prepared(
+    return _Prepared(
         source=source,
         rows=rows,
         schema=schema,
         transforms={encoding: fit_transform(schema, partials, encoding) for encoding in ENCODINGS},
-        findings=(*findings, *(all_missing(name) for name in empty), *rows.findings),
+        findings=(*(all_missing(name) for name in empty), *rows.findings),
     )
-    return _written(spec, prepared, folder, engine)
 
 
 def _train_statistics(

@@ -19,10 +19,11 @@ from mlcluster.data.columns import check_roles, comparable_columns, feature_kind
 from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.findings import Finding
 from mlcluster.data.hashing import HashVector, row_hashes
+from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.profile_html import render_html
 from mlcluster.data.profile_text import render_text
 from mlcluster.data.schema import FeatureColumn, TableSchema
-from mlcluster.data.source import Source, read_block, read_source
+from mlcluster.data.source import Source, read_block
 from mlcluster.data.split import SPLITS, TRAIN, time_values
 from mlcluster.data.statistics import (
     CategoryPartial,
@@ -126,7 +127,7 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True) -> DataProfi
         DataError: the data cannot be read, a column is absent, or the target cannot be learned; and, unless lenient, a
             column is of no use, or an expectation is broken under `bad_rows: fail`.
     """
-    source = read_source(spec.source, base=base)
+    source, noted = read_labelled_source(spec, base=base)
     check_roles(spec, source)
     asked = spec if spec.bad_rows == "fail" and not is_lenient else spec.model_copy(update={"bad_rows": "warn"})
     surveys = [survey_block(SurveyTask(block=block, schema=source.schema, spec=asked)) for block in source.blocks]
@@ -137,7 +138,7 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True) -> DataProfi
     schema = TableSchema(features=tuple(features), target=rows.target)
     reading = _read_all(spec, source, rows, schema)
     labels = np.concatenate(rows.labels)
-    findings += [*rows.findings, *row_findings(reading.hashes)]
+    findings += [*noted, *rows.findings, *row_findings(reading.hashes)]
     findings += column_findings(reading.sample, schema) if reading.sample.num_rows else []
     return DataProfile(
         source=spec.source,

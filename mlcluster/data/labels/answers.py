@@ -149,7 +149,8 @@ def parse_label(text: str, target: TargetColumn) -> Label | None:
         except ValueError:
             return None
         return value if abs(value) < float("inf") else None
-    return label_words(target).get(text.strip()) or label_words(target).get(text.strip().lower())
+    words, word = label_words(target), text.strip()
+    return words.get(word, words.get(word.lower()))
 
 
 def label_words(target: TargetColumn) -> Mapping[str, Label]:

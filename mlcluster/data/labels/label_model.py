@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from mlcluster.data.labels.dawid_skene import accuracies, dawid_skene
+from mlcluster.data.labels.consensus import accuracies, dawid_skene
 from mlcluster.data.labels.votes import ABSTAINED, Codes, FloatArray, Votes
 
 # Pairs with fewer rows in common tell nothing of copying.
 _MIN_COMMON_ROWS = 50
+_MIN_KNOWN = 30
 # An excess of agreement is copying from this many standard errors on, and from this size on.
 _MIN_STANDARD_ERRORS = 4.0
 _MIN_EXCESS = 0.1
@@ -70,14 +71,18 @@ class LabelModel:
     is_covered: np.ndarray[Any, np.dtype[np.bool_]]
 
 
-def fit_label_model(codes: Codes, *, names: tuple[str, ...], num_classes: int, known: Codes | None = None) -> LabelModel:
+def fit_label_model(
+    codes: Codes, *, names: tuple[str, ...], num_classes: int, known: Codes | None = None
+) -> LabelModel:
     """From the functions' labels, (n, m) with `ABSTAINED`, to probabilities and each function's quality.
 
-    `known` (n,) holds the labels of rows that are known, else `ABSTAINED`; they are reported against, not learned from.
+    `known` (n,) holds the labels of rows that are known, else `ABSTAINED`. From 30 of them on, their shares are taken
+    for those of all rows: functions that mostly name one class tell little of how frequent it is.
     """
     votes = Votes.of_matrix(codes, num_classes=num_classes)
     weights = vote_weights(codes, num_classes=num_classes)
-    consensus = dawid_skene(votes, weights=weights, silence_tells=True)
+    priors = _known_shares(known, num_classes) if known is not None else None
+    consensus = dawid_skene(votes, weights=weights, silence_tells=True, known=known, priors=priors)
     estimated = accuracies(votes, consensus.posterior)
     has_label = codes != ABSTAINED
     num_labels = has_label.sum(axis=1)
@@ -99,6 +104,12 @@ def fit_label_model(codes: Codes, *, names: tuple[str, ...], num_classes: int, k
             )
         )
     return LabelModel(functions=tuple(functions), posterior=consensus.posterior, is_covered=num_labels > 0)
+
+
+def _known_shares(known: Codes, num_classes: int) -> FloatArray | None:
+    """How frequent each class is among the known labels, (k,); None with too few to say."""
+    counts = np.bincount(known[known != ABSTAINED], minlength=num_classes) + 1.0
+    return np.asarray(counts / counts.sum()) if counts.sum() - num_classes >= _MIN_KNOWN else None
 
 
 def vote_weights(codes: Codes, *, num_classes: int) -> FloatArray:

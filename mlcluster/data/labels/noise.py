@@ -58,12 +58,12 @@ def audit_labels(given: Codes, probabilities: FloatArray) -> LabelAudit:
     margins = own - others.max(axis=1)
     thresholds = _thresholds(given, own, num_classes)
     is_confident = probabilities >= thresholds
+    is_counted = np.asarray(is_confident.any(axis=1))
     # Of several classes that a row is confident of, the most probable one counts.
-    suggested = np.where(
-        is_confident.any(axis=1), np.where(is_confident, probabilities, -1.0).argmax(axis=1), probabilities.argmax(axis=1)
-    )
-    joint = _joint(given, suggested, is_confident.any(axis=1), num_classes)
-    is_suspect = is_confident.any(axis=1) & (suggested != given) & (margins < 0)
+    confident = np.where(is_confident, probabilities, -1.0).argmax(axis=1)
+    suggested = np.where(is_counted, confident, probabilities.argmax(axis=1))
+    joint = _joint(given, suggested, is_counted, num_classes)
+    is_suspect = is_counted & (suggested != given) & (margins < 0)
     for label in range(num_classes):
         here = np.flatnonzero(is_suspect & (given == label))
         room = round(num_rows * float(joint[label].sum() - joint[label, label]))

@@ -21,8 +21,8 @@ TRIMMED_SHARE = 0.2
 
 _MAX_ROUNDS = 20
 _RIDGE = 1.0
-# Multiples of the distance between the upper quartile and the 90th percentile, above the latter: 3.6 standard deviations
-# of a normal distribution (3 rows in 10,000), and more where the tails are heavier.
+# Multiples of the distance between the upper quartile and the 90th percentile, above the latter: 3.6 standard
+# deviations of a normal distribution (3 rows in 10,000), and more where the tails are heavier.
 _FAR = 4.0
 # Rows as surprising as this are suspect when at most a quarter of them would be there if the model were right.
 _FALSE_SHARE = 0.25
@@ -52,7 +52,9 @@ class TrimmedModel:
         return _probabilities(features.astype(np.float64) @ self.weights + self.bias)
 
 
-def fit_trimmed(features: Features, targets: npt.NDArray[Any], *, num_classes: int, rng: np.random.Generator) -> TrimmedModel:
+def fit_trimmed(
+    features: Features, targets: npt.NDArray[Any], *, num_classes: int, rng: np.random.Generator
+) -> TrimmedModel:
     """The model of the 80 % of rows (n, d) that it explains best; `num_classes` is 0 for a regression.
 
     A local search that starts at all rows and at random ones, of which the start with the least trimmed loss stays.
@@ -69,12 +71,9 @@ def fit_trimmed(features: Features, targets: npt.NDArray[Any], *, num_classes: i
     return _tempered(best, features, targets) if num_classes else best
 
 
-def suspects(model: TrimmedModel, features: Features, targets: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
-    """The rows that are too far off to be chance, (n,)."""
-    losses = model.losses(features, targets)
-    if not model.is_classifier:
-        return far_residuals(losses)
-    return surprising_labels(losses, model.probabilities(features))
+def judge_losses(losses: FloatArray, probabilities: FloatArray | None) -> npt.NDArray[np.bool_]:
+    """The rows that are too far off to be chance, (n,); `probabilities` (n, k) are those of a classifier."""
+    return far_residuals(losses) if probabilities is None else surprising_labels(losses, probabilities)
 
 
 def far_residuals(residuals: FloatArray) -> npt.NDArray[np.bool_]:

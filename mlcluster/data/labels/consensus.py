@@ -11,11 +11,12 @@ silence too. For them, silence is one more thing to say.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from mlcluster.data.labels.votes import ABSTAINED, FloatArray, Votes, majority
+from mlcluster.data.labels.votes import ABSTAINED, Codes, FloatArray, Votes, majority
 
 _MAX_ROUNDS = 200
 _TOLERANCE = 1e-5
@@ -35,22 +36,30 @@ class Consensus:
     """(k,): how frequent each class is."""
     accuracies: FloatArray
     """(m,): the share of a voter's votes that are right, by the posterior; NaN without votes."""
-    num_rounds: int
 
 
-def dawid_skene(votes: Votes, *, weights: FloatArray | None = None, silence_tells: bool = False) -> Consensus:
+def dawid_skene(
+    votes: Votes,
+    *,
+    weights: FloatArray | None = None,
+    silence_tells: bool = False,
+    known: Codes | None = None,
+    priors: FloatArray | None = None,
+) -> Consensus:
     """The posterior of each row's class, and each voter's confusion matrix, by expectation and maximisation.
 
-    `weights` (m,) in (0, 1] is what one vote of each voter counts; 1 by default. Starts at the majority, and ends
+    `weights` (m,) in (0, 1] is what one vote of each voter counts; 1 by default. `known` (n,) holds classes that are
+    certain, else `ABSTAINED`; `priors` (k,) how frequent the classes are, where that is known. Starts at the majority, and ends
     when no probability moves by more than 1e-5, or after 200 rounds.
     """
     weights = np.ones(votes.num_voters) if weights is None else weights
     said = _with_silence(votes) if silence_tells else votes
-    posterior = majority(votes, weights)
-    for num_rounds in range(1, _MAX_ROUNDS + 1):
-        priors = (posterior.sum(axis=0) + 1) / (votes.num_items + votes.num_classes)
+    certain = _certain(known, votes)
+    posterior = certain(majority(votes, weights))
+    for _ in range(_MAX_ROUNDS):
+        shares = (posterior.sum(axis=0) + 1) / (votes.num_items + votes.num_classes) if priors is None else priors
         confusions = _confusions(said, posterior)
-        new = _posterior(said, confusions, priors, weights)
+        new = certain(_posterior(said, confusions, shares, weights))
         moved = float(np.abs(new - posterior).max(initial=0.0))
         posterior = new
         if moved < _TOLERANCE:
@@ -58,9 +67,8 @@ def dawid_skene(votes: Votes, *, weights: FloatArray | None = None, silence_tell
     return Consensus(
         posterior=posterior,
         confusions=confusions,
-        priors=priors,
+        priors=shares,
         accuracies=accuracies(votes, posterior),
-        num_rounds=num_rounds,
     )
 
 
@@ -69,6 +77,18 @@ def accuracies(votes: Votes, posterior: FloatArray) -> FloatArray:
     right = np.bincount(votes.voters, weights=posterior[votes.items, votes.labels], minlength=votes.num_voters)
     cast = np.bincount(votes.voters, minlength=votes.num_voters)
     return np.where(cast > 0, right / np.maximum(cast, 1), np.nan)
+
+
+def _certain(known: Codes | None, votes: Votes) -> Callable[[FloatArray], FloatArray]:
+    """Puts what is known into a posterior, in place."""
+    rows = np.flatnonzero(known != ABSTAINED) if known is not None else np.zeros(0, dtype=np.intp)
+    truth = np.eye(votes.num_classes)[known[rows]] if known is not None else np.zeros((0, votes.num_classes))
+
+    def put(posterior: FloatArray) -> FloatArray:
+        posterior[rows] = truth
+        return posterior
+
+    return put
 
 
 def _with_silence(votes: Votes) -> Votes:
