@@ -13,7 +13,7 @@ import pyarrow as pa
 from mlcluster.data.engine import Engine
 from mlcluster.data.findings import Finding
 from mlcluster.data.hashing import mix, seeded_shares
-from mlcluster.data.labels.trimmed_loss import TrimmedModel, fit_trimmed, judge_losses
+from mlcluster.data.labels.trimmed_loss import TrimmedModel, far_residuals, fit_trimmed, surprising_labels
 from mlcluster.data.schema import TargetColumn
 from mlcluster.data.source import Block, Source, read_block
 from mlcluster.data.split import DROPPED, TRAIN, SplitLabels
@@ -26,7 +26,7 @@ REASON = "does not fit a robust linear model of the other train rows"
 # A linear model of some hundred columns is as good from a sample of this many rows.
 _MAX_FITTED_ROWS = 50_000
 
-Losses = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64] | None]
+FloatArray = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +41,15 @@ class ScreenTask:
     share: float
     seed: int
     model: TrimmedModel | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ScreenPart:
+    """Of n train rows of a block; `probabilities` (n, k) has no columns for a quantity."""
+
+    losses: FloatArray
+    probabilities: FloatArray
+    targets: npt.NDArray[Any]
 
 
 def screen_rows(
@@ -70,10 +79,13 @@ def screen_rows(
         num_classes=len(rows.target.classes),
         rng=np.random.default_rng(seed),
     )
-    parts = engine.run(train_losses, [replace(task, model=model) for task in tasks])
-    losses = np.concatenate([part[0] for part in parts])
-    probabilities = [part[1] for part in parts if part[1] is not None]
-    is_suspect = judge_losses(losses, np.concatenate(probabilities) if probabilities else None)
+    parts = engine.run(judge_block, [replace(task, model=model) for task in tasks])
+    losses = np.concatenate([part.losses for part in parts])
+    if model.is_classifier:
+        probabilities = np.concatenate([part.probabilities for part in parts])
+        is_suspect = surprising_labels(np.concatenate([part.targets for part in parts]), probabilities)
+    else:
+        is_suspect = far_residuals(losses)
     return _with_suspects(spec, rows, is_suspect, losses) if is_suspect.any() else rows
 
 
@@ -85,12 +97,15 @@ def sample_train_rows(task: ScreenTask) -> tuple[npt.NDArray[np.float32], npt.ND
     return features[is_taken], targets[is_taken]
 
 
-def train_losses(task: ScreenTask) -> Losses:
-    """What `task.model` makes of each train row of a block, and for classes its probabilities."""
+def judge_block(task: ScreenTask) -> ScreenPart:
+    """What `task.model` makes of each train row of a block."""
     assert task.model is not None
     features, targets = _train_rows(task)
-    losses = task.model.losses(features, targets)
-    return losses, task.model.probabilities(features) if task.model.is_classifier else None
+    return ScreenPart(
+        losses=task.model.losses(features, targets),
+        probabilities=task.model.probabilities(features) if task.model.is_classifier else np.zeros((len(targets), 0)),
+        targets=targets,
+    )
 
 
 def _train_rows(task: ScreenTask) -> tuple[npt.NDArray[np.float32], npt.NDArray[Any]]:

@@ -14,7 +14,7 @@ from mlcluster.data.labels.label_model import FunctionQuality, LabelModel, fit_l
 from mlcluster.data.labels.noise import LabelAudit, audit_labels, describe_suspects
 from mlcluster.data.labels.pool import Pool, read_pool
 from mlcluster.data.labels.settling import Settled, answers_of, count_labels, read_answers, settle
-from mlcluster.data.labels.trimmed_loss import TrimmedModel, fit_trimmed, judge_losses
+from mlcluster.data.labels.trimmed_loss import TrimmedModel, far_residuals, fit_trimmed, surprising_labels
 from mlcluster.data.labels.votes import ABSTAINED, Votes, majority
 
 __all__ = [
@@ -40,9 +40,9 @@ __all__ = [
     "count_labels",
     "dawid_skene",
     "describe_suspects",
+    "far_residuals",
     "fit_label_model",
     "fit_trimmed",
-    "judge_losses",
     "krippendorff_alpha",
     "label_function",
     "load_functions",
@@ -57,5 +57,6 @@ __all__ = [
     "read_store",
     "run_functions",
     "settle",
+    "surprising_labels",
     "write_store",
 ]

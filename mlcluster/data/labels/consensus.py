@@ -49,8 +49,8 @@ def dawid_skene(
     """The posterior of each row's class, and each voter's confusion matrix, by expectation and maximisation.
 
     `weights` (m,) in (0, 1] is what one vote of each voter counts; 1 by default. `known` (n,) holds classes that are
-    certain, else `ABSTAINED`; `priors` (k,) how frequent the classes are, where that is known. Starts at the majority, and ends
-    when no probability moves by more than 1e-5, or after 200 rounds.
+    certain, else `ABSTAINED`; `priors` (k,) how frequent the classes are, where that is known.
+    Starts at the majority, and ends when no probability moves by more than 1e-5, or after 200 rounds.
     """
     weights = np.ones(votes.num_voters) if weights is None else weights
     said = _with_silence(votes) if silence_tells else votes

@@ -10,7 +10,7 @@ hardly any row is.
 from __future__ import annotations
 
 import warnings
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,8 @@ _RIDGE = 1.0
 _FAR = 4.0
 # Rows as surprising as this are suspect when at most a quarter of them would be there if the model were right.
 _FALSE_SHARE = 0.25
+# Twice, not until nothing changes: each round without the last one's rows is surer, and soon doubts honest errors too.
+_TEMPER_ROUNDS = 2
 
 FloatArray = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
@@ -45,11 +47,11 @@ class TrimmedModel:
         outputs = features.astype(np.float64) @ self.weights + self.bias
         if not self.is_classifier:
             return np.asarray(np.abs(targets - outputs[:, 0]))
-        return np.asarray(1 - _probabilities(outputs)[np.arange(len(targets)), targets])
+        return np.asarray(1 - _softmax(outputs)[np.arange(len(targets)), targets])
 
     def probabilities(self, features: Features) -> FloatArray:
         """Of a classifier, (n, k)."""
-        return _probabilities(features.astype(np.float64) @ self.weights + self.bias)
+        return _softmax(features.astype(np.float64) @ self.weights + self.bias)
 
 
 def fit_trimmed(
@@ -68,12 +70,7 @@ def fit_trimmed(
         if loss < least:
             best, least = model, loss
     assert best is not None  # the start at all rows has all classes
-    return _tempered(best, features, targets) if num_classes else best
-
-
-def judge_losses(losses: FloatArray, probabilities: FloatArray | None) -> npt.NDArray[np.bool_]:
-    """The rows that are too far off to be chance, (n,); `probabilities` (n, k) are those of a classifier."""
-    return far_residuals(losses) if probabilities is None else surprising_labels(losses, probabilities)
+    return best
 
 
 def far_residuals(residuals: FloatArray) -> npt.NDArray[np.bool_]:
@@ -88,23 +85,46 @@ def far_residuals(residuals: FloatArray) -> npt.NDArray[np.bool_]:
     return is_far
 
 
-def surprising_labels(losses: FloatArray, probabilities: FloatArray) -> npt.NDArray[np.bool_]:
+def surprising_labels(given: npt.NDArray[np.int64], probabilities: FloatArray) -> npt.NDArray[np.bool_]:
     """Labels that the model all but excludes, (n,), where there are far more of them than it expects itself.
 
     A model that is right gives 1 % to labels that come up once in a hundred times. The bound is the highest under
     which the expected number of such labels is at most a quarter of what there is (an empirical false discovery rate,
-    B. Efron, "Large-scale inference", 2010, chapter 4).
+    B. Efron, "Large-scale inference", 2010, chapter 4). The model was fitted to the rows that it explains best, and is
+    too sure: its probabilities are first tempered to what all rows say, and again without those that are found.
     """
-    given = np.sort(1 - losses)
-    possible = np.sort(probabilities.ravel())
-    expected = np.concatenate([[0.0], np.cumsum(possible)])[np.searchsorted(possible, given, side="right")]
-    is_clear = expected <= _FALSE_SHARE * np.arange(1, len(given) + 1)
+    logs = np.log(np.maximum(probabilities, 1e-300))
+    is_found = np.zeros(len(given), dtype=np.bool_)
+    for _ in range(_TEMPER_ROUNDS):
+        tempered = _softmax(logs * _temper(logs[~is_found], given[~is_found]))
+        new = _below_bound(tempered[np.arange(len(given)), given], tempered)
+        if (new == is_found).all():
+            break
+        is_found = new
+    return is_found
+
+
+def _below_bound(given: FloatArray, probabilities: FloatArray) -> npt.NDArray[np.bool_]:
+    ordered, possible = np.sort(given), np.sort(probabilities.ravel())
+    expected = np.concatenate([[0.0], np.cumsum(possible)])[np.searchsorted(possible, ordered, side="right")]
+    found = np.arange(1, len(ordered) + 1)
     # One label may be there by chance where none is expected: three are asked for.
-    is_clear &= np.arange(1, len(given) + 1) >= 3
+    is_clear = (expected <= _FALSE_SHARE * found) & (found >= 3)
     if not is_clear.any():
-        return np.zeros(len(losses), dtype=np.bool_)
-    bound = given[np.flatnonzero(is_clear)[-1]]
-    return np.asarray(1 - losses <= bound)
+        return np.zeros(len(given), dtype=np.bool_)
+    return np.asarray(given <= ordered[np.flatnonzero(is_clear)[-1]])
+
+
+def _temper(logs: FloatArray, given: npt.NDArray[np.int64]) -> float:
+    """The factor on log probabilities (n, k) that makes the given labels most probable."""
+    from scipy.optimize import minimize_scalar
+
+    rows = np.arange(len(given))
+
+    def log_loss(log_scale: float) -> float:
+        return float(-np.log(_softmax(logs * np.exp(log_scale))[rows, given] + 1e-300).mean())
+
+    return float(np.exp(minimize_scalar(log_loss, bounds=(-5.0, 1.0), method="bounded").x))
 
 
 def _search(
@@ -119,20 +139,6 @@ def _search(
             break
         kept = new
     return model, float(losses[kept].sum())
-
-
-def _tempered(model: TrimmedModel, features: Features, targets: npt.NDArray[Any]) -> TrimmedModel:
-    """The classifier with its outputs scaled to what all rows say: fitted to the best explained, it is too sure."""
-    from scipy.optimize import minimize_scalar
-
-    outputs = features.astype(np.float64) @ model.weights + model.bias
-    rows = np.arange(len(targets))
-
-    def log_loss(log_scale: float) -> float:
-        return float(-np.log(_probabilities(outputs * np.exp(log_scale))[rows, targets] + 1e-300).mean())
-
-    scale = float(np.exp(minimize_scalar(log_loss, bounds=(-5.0, 1.0), method="bounded").x))
-    return replace(model, weights=model.weights * scale, bias=model.bias * scale)
 
 
 def _best_explained(losses: FloatArray, targets: npt.NDArray[Any], num_classes: int) -> npt.NDArray[np.intp]:
@@ -171,6 +177,6 @@ def _ridge(features: FloatArray, targets: FloatArray) -> TrimmedModel:
     return TrimmedModel(weights=weights[:, None], bias=np.array([middle - center @ weights]), is_classifier=False)
 
 
-def _probabilities(outputs: FloatArray) -> FloatArray:
+def _softmax(outputs: FloatArray) -> FloatArray:
     likelihood = np.exp(outputs - outputs.max(axis=1, keepdims=True))
     return np.asarray(likelihood / likelihood.sum(axis=1, keepdims=True))
