@@ -22,6 +22,7 @@ _MAX_ROUNDS = 200
 _TOLERANCE = 1e-5
 # A voter's confusion matrix counts as if this many more votes in each class had been spread as all voters' are.
 _SHARED_VOTES = 4.0
+_MOST_WORTH = 10.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,9 +57,10 @@ def dawid_skene(
     said = _with_silence(votes) if silence_tells else votes
     certain = _certain(known, votes)
     posterior = certain(majority(votes, weights))
+    worth = _worth(known, votes.num_items)
     for _ in range(_MAX_ROUNDS):
         shares = (posterior.sum(axis=0) + 1) / (votes.num_items + votes.num_classes) if priors is None else priors
-        confusions = _confusions(said, posterior)
+        confusions = _confusions(said, posterior * worth[:, None])
         new = certain(_posterior(said, confusions, shares, weights))
         moved = float(np.abs(new - posterior).max(initial=0.0))
         posterior = new
@@ -89,6 +91,15 @@ def _certain(known: Codes | None, votes: Votes) -> Callable[[FloatArray], FloatA
         return posterior
 
     return put
+
+
+def _worth(known: Codes | None, num_items: int) -> FloatArray:
+    """What each row counts where voters are judged, (n,): known ones as much as all others together, up to a limit."""
+    worth = np.ones(num_items)
+    if known is not None and (known != ABSTAINED).any():
+        num_known = int((known != ABSTAINED).sum())
+        worth[known != ABSTAINED] = min(_MOST_WORTH, max(1.0, (num_items - num_known) / num_known))
+    return worth
 
 
 def _with_silence(votes: Votes) -> Votes:
