@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,14 +20,17 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 from bench_files import provenance, say, write_document
-from label_bench.planted import agreeing_functions, annotators, copied_functions, one_sided_functions
-from label_bench.poison import attacked_scores
-from label_bench.real import audit_scores, clean_screen, labels_needed
+from label_bench.planted import agreeing_functions, annotators, copied_functions, one_sided_functions, uneven_functions
+from label_bench.poison import attacked_classes_scores, attacked_scores
+from label_bench.real import audit_scores, clean_screen, labels_needed, rules_on_adult
 
 from mlcluster.data.labels import ABSTAINED, Votes, dawid_skene, fit_label_model, majority
 
 Scores = dict[str, float]
-NUM_FUNCTION_SEEDS = 20
+Codes = np.ndarray[Any, np.dtype[np.int64]]
+Case = tuple[str, str, int, Callable[[int], Scores]]
+"""Part, case, number of seeds, and what scores one seed."""
+NUM_PLANTED_SEEDS = 20
 
 
 def main() -> None:
@@ -48,53 +50,50 @@ def main() -> None:
             write_document(options.out, {"made": provenance("bench_labels.py", ["numpy", "scikit-learn"])}, runs)
 
 
-def cases(data: Path | None, seeds: int, parts: set[str]) -> Iterator[tuple[str, str, int, Callable[[int], Scores]]]:
-    """Part, case, number of seeds, and what scores one seed."""
-    planted = {"independent": agreeing_functions, "copies": copied_functions, "one-sided": one_sided_functions}
-    for name, plant in planted.items():
-        if "functions" in parts:
-            yield "functions", name, NUM_FUNCTION_SEEDS, lambda seed, plant=plant: function_scores(*plant(seed))
+def cases(data: Path | None, seeds: int, parts: set[str]) -> Iterator[Case]:
+    """Those of the parts that were asked for."""
+    every = [*planted_cases(), *(real_cases(data, seeds) if data is not None else ())]
+    yield from (case for case in every if case[0] in parts)
+
+
+def planted_cases() -> Iterator[Case]:
+    """Where the truth is known, since it was planted."""
+    functions: dict[str, Callable[[int], tuple[Codes, Codes]]] = {
+        "independent": agreeing_functions,
+        "classes 80 to 20": uneven_functions,
+        "copies": copied_functions,
+        "one-sided": one_sided_functions,
+    }
+    for name, plant in functions.items():
+        yield "functions", name, NUM_PLANTED_SEEDS, lambda seed, plant=plant: function_scores(*plant(seed))
     for share in (0.0, 0.3):
-        if "annotators" in parts:
-            yield (
-                "annotators",
-                f"{share:.0%} answer by lot",
-                NUM_FUNCTION_SEEDS,
-                lambda seed, share=share: annotator_scores(*annotators(seed, share)),
-            )
+        name = f"{share:.0%} answer by lot"
+        yield "annotators", name, NUM_PLANTED_SEEDS, lambda seed, s=share: annotator_scores(*annotators(seed, s))
     for noise in (0.05, 0.1, 0.2):
-        if "screen" in parts:
-            yield (
-                "screen",
-                f"8 % attack, noise {noise}",
-                NUM_FUNCTION_SEEDS,
-                lambda seed, n=noise: attacked_scores(seed, n),
-            )
-    if data is None:
-        return
+        yield "screen", f"8 % attack, noise {noise}", NUM_PLANTED_SEEDS, lambda seed, n=noise: attacked_scores(seed, n)
+    yield "screen", "8 % of labels turned", NUM_PLANTED_SEEDS, attacked_classes_scores
+
+
+def real_cases(data: Path, seeds: int) -> Iterator[Case]:
+    """On real tables."""
+    for num_known in (0, 50, 300):
+        name = f"six rules on adult, {num_known} labels known"
+        yield "functions", name, seeds, lambda seed, n=num_known: function_scores(*rules_on_adult(data, n, seed))
     for table in ("adult", "electricity_elec2"):
-        if "audit" in parts:
-            yield "audit", table, seeds, lambda seed, table=table: audit_scores(data, table, seed)
-        if "queue" in parts:
-            yield "queue", table, seeds, lambda seed, table=table: labels_needed(data, table, seed)
+        yield "audit", table, seeds, lambda seed, table=table: audit_scores(data, table, seed)
+        yield "queue", table, seeds, lambda seed, table=table: labels_needed(data, table, seed)
     for table in ("adult", "bank_marketing", "bike_sharing_hourly", "electricity_elec2"):
-        if "screen" in parts:
-            with tempfile.TemporaryDirectory() as folder:
-                yield (
-                    "screen",
-                    f"clean {table}",
-                    1,
-                    lambda seed, t=table, f=folder: clean_screen(data, t, seed, Path(f)),
-                )
+        yield "screen", f"clean {table}", 3, lambda seed, table=table: clean_screen(data, table, seed)
 
 
-def function_scores(truth: np.ndarray[Any, Any], codes: np.ndarray[Any, Any]) -> Scores:
+def function_scores(truth: Codes, codes: Codes, known: Codes | None = None) -> Scores:
     """The label model against majority vote and against EM that takes all functions for independent."""
     size = int(truth.max()) + 1
     names = tuple(f"f{index}" for index in range(codes.shape[1]))
-    model = fit_label_model(codes, names=names, num_classes=size)
+    model = fit_label_model(codes, names=names, num_classes=size, known=known)
     votes = Votes.of_matrix(codes, num_classes=size)
-    is_covered = model.is_covered
+    # Known rows are no merit of the model's.
+    is_covered = model.is_covered if known is None else model.is_covered & (known == ABSTAINED)
     given = codes != ABSTAINED
     true = [float((codes[given[:, j], j] == truth[given[:, j]]).mean()) for j in range(codes.shape[1])]
     off = np.abs(np.array([function.accuracy for function in model.functions]) - true)
@@ -108,7 +107,7 @@ def function_scores(truth: np.ndarray[Any, Any], codes: np.ndarray[Any, Any]) ->
         "label_model": right(model.posterior),
         "majority": right(by_majority),
         "gain": right(model.posterior) - right(by_majority),
-        "gain_without_copy_weights": right(plain) - right(by_majority),
+        "gain_of_plain_em": right(plain) - right(by_majority),
         "accuracy_off_mean": float(off.mean()),
         "accuracy_off_worst": float(off.max()),
     }

@@ -122,6 +122,11 @@ def functions_text(told: dict[str, Any]) -> str:
             f"{one['name']:<{width}}  {one['coverage_share']:>8.1%}  {one['overlap_share']:>7.1%}  "
             f"{one['conflict_share']:>8.1%}  {accuracy:>8}  {known:>5}  {one['weight']:>6.2f}"
         )
+    if told["known"] < told["judged_from"]:
+        lines.append(
+            f"accuracies are guesses: {told['known']} labels are known, and {told['judged_from']} would tell how "
+            "frequent each class is; ask for some with --next"
+        )
     bound = told["fill_above"]
     done = (
         f"{told['would_fill']} unlabelled rows are filled in where they are train rows (fill_above: {bound:g})"

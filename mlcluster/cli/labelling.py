@@ -17,6 +17,7 @@ import numpy.typing as npt
 from mlcluster.cli.labelling_models import learn_and_ask, out_of_fold
 from mlcluster.data.labels import (
     ABSTAINED,
+    MIN_KNOWN,
     Choice,
     Pool,
     Settled,
@@ -26,6 +27,7 @@ from mlcluster.data.labels import (
     cohen_kappas,
     count_labels,
     describe_suspects,
+    known_codes,
     krippendorff_alpha,
     merge_answers,
     named,
@@ -140,7 +142,7 @@ class Labelling:
             raise DataError(
                 f"data.target = {pool.target.name} is a quantity, and the audit is of classes; use a screen."
             )
-        codes = self._codes()
+        codes = self._codes
         rng = np.random.default_rng(self.seed)
         rows = _sample(np.flatnonzero(codes != ABSTAINED), _MAX_AUDITED, rng)
         classes = pool.target.classes
@@ -162,13 +164,15 @@ class Labelling:
         Raises:
             DataError: there are no functions, or one of them fails.
         """
-        model = run_functions(self._pool, base=self.folder)
+        model = run_functions(self._pool, self._codes, base=self.folder)
         bound = self.spec.labels.fill_above
         best = model.posterior.max(axis=1)
-        is_sure = model.is_covered & (best >= (bound or 0.9)) & (self._codes() == ABSTAINED)
+        is_sure = model.is_covered & (best >= (bound or 0.9)) & (self._codes == ABSTAINED)
         return {
             "rows": self._pool.num_rows,
             "covered": int(model.is_covered.sum()),
+            "known": int((self._codes != ABSTAINED).sum()),
+            "judged_from": MIN_KNOWN,
             "fill_above": bound,
             "would_fill": int(is_sure.sum()),
             "functions": [function.to_json() for function in model.functions],
@@ -194,18 +198,13 @@ class Labelling:
         given = self.spec.labels.budget
         return {"given": given, "left": None if given is None else max(0, given - len(self._stored))}
 
+    @cached_property
     def _codes(self) -> Rows:
-        """The class of every row that has one, from the source or from answers; else `ABSTAINED`. (n,)."""
-        codes = self._pool.given.copy()
-        code_of = {label: code for code, label in enumerate(self._pool.target.classes)}
-        for row, label in self._settled.labels.items():
-            if codes[row] == ABSTAINED:
-                codes[row] = code_of.get(label, 0)
-        return codes
+        return known_codes(self._pool, self._settled)
 
     def _choose(self, count: int) -> tuple[Rows, list[Choice]]:
         """The candidates, and which of them are asked about."""
-        codes, rng = self._codes(), np.random.default_rng(self.seed)
+        codes, rng = self._codes, np.random.default_rng(self.seed)
         candidates = _sample(np.flatnonzero(codes == ABSTAINED), _MAX_CANDIDATES, rng)
         lessons = _sample(np.flatnonzero(codes != ABSTAINED), _MAX_LESSONS, rng)
         matrices = self._pool.matrices(np.concatenate([candidates, lessons]))

@@ -18,6 +18,13 @@ def agreeing_functions(seed: int, num_rows: int = 2000) -> tuple[Codes, Codes]:
     return truth, _codes(truth, rng.uniform(0.55, 0.9, 10), np.full(10, 0.5), rng)
 
 
+def uneven_functions(seed: int, num_rows: int = 2000) -> tuple[Codes, Codes]:
+    """The same where one class has 80 % of the rows."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random(num_rows) < 0.2).astype(np.int64)
+    return truth, _codes(truth, rng.uniform(0.55, 0.9, 10), np.full(10, 0.5), rng)
+
+
 def copied_functions(seed: int, num_rows: int = 2000) -> tuple[Codes, Codes]:
     """Five functions that err on their own (0.7 to 0.8), and one of 0.6 that two others copy nine times in ten."""
     rng = np.random.default_rng(seed)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from mlcluster.data.labels import far_residuals, fit_trimmed
+from mlcluster.data.labels import far_residuals, fit_trimmed, surprising_labels
 
 Table = tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
@@ -64,3 +64,40 @@ def test_error(table: Table, test: Table) -> float:
     from sklearn.linear_model import Ridge
 
     return float(np.mean((Ridge(alpha=1.0).fit(*table).predict(test[0]) - test[1]) ** 2))
+
+
+def attacked_classes_scores(seed: int) -> dict[str, float]:
+    """Accuracies on clean test rows of a logistic fixture in which 8 % of the labels are turned, where it is surest."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(6000, 5)).astype(np.float32)
+    scores = features @ np.array([2.0, -1.5, 1.0, 0.5, 0.0])
+    labels = (rng.random(6000) < 1 / (1 + np.exp(-scores))).astype(np.int64)
+    train, test = (features[:3000], labels[:3000]), (features[3000:], labels[3000:])
+    surest = np.argsort(-np.abs(scores[:3000]))[:600]
+    is_turned = np.zeros(3000, dtype=np.bool_)
+    is_turned[rng.choice(surest, 240, replace=False)] = True
+    dirty = train[0], np.where(is_turned, 1 - train[1], train[1])
+    found, alarms = (screened_classes(table, rng) for table in (dirty, train))
+    return {
+        "loss_clean": test_loss(train, test),
+        "loss_attacked": test_loss(dirty, test),
+        "loss_screened": test_loss((dirty[0][~found], dirty[1][~found]), test),
+        "loss_clean_screened": test_loss((train[0][~alarms], train[1][~alarms]), test),
+        "recall": float(found[is_turned].mean()),
+        "precision": float(is_turned[found].mean()) if found.any() else 0.0,
+        "false_share_clean": float(alarms.mean()),
+    }
+
+
+def screened_classes(table: Table, rng: np.random.Generator) -> Mask:
+    """The rows that the screen would quarantine."""
+    model = fit_trimmed(*table, num_classes=2, rng=rng)
+    return surprising_labels(table[1], model.probabilities(table[0]))
+
+
+def test_loss(table: Table, test: Table) -> float:
+    """Log loss of a logistic regression."""
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.metrics import log_loss
+
+    return float(log_loss(test[1], LogisticRegression().fit(*table).predict_proba(test[0])))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,19 @@ import numpy as np
 
 from mlcluster.cli.labelling_models import learn_and_ask, out_of_fold
 from mlcluster.data import LocalEngine, prepare
-from mlcluster.data.labels import Pool, audit_labels, choose_rows, read_pool
+from mlcluster.data.labels import (
+    ABSTAINED,
+    LabelFunction,
+    Pool,
+    apply_functions,
+    audit_labels,
+    choose_rows,
+    read_pool,
+)
 from mlcluster.spec import DataSpec, LabelsSpec, ScreenSpec
+
+Codes = np.ndarray[Any, np.dtype[np.int64]]
+Columns = Mapping[str, np.ndarray[Any, Any]]
 
 TABLES: dict[str, dict[str, Any]] = {
     "adult": {"target": "income", "exclude": ("fnlwgt", "split")},
@@ -113,9 +126,31 @@ def curve(data: Path, table: str, seed: int, *, by_lot: bool) -> tuple[float, ..
         open_rows = np.delete(open_rows, places)
 
 
-def clean_screen(data: Path, table: str, seed: int, folder: Path) -> dict[str, float]:
+def clean_screen(data: Path, table: str, seed: int) -> dict[str, float]:
     """The share of a real table's train rows that the screen suspects though nobody has planted any."""
     spec = spec_of(data, table, screen=ScreenSpec(trimmed_loss="warn"))
-    snapshot = prepare(spec, base=folder, folder=folder / "snapshot", seed=seed, engine=LocalEngine())
+    with tempfile.TemporaryDirectory() as folder:
+        snapshot = prepare(spec, base=data, folder=Path(folder) / "snapshot", seed=seed, engine=LocalEngine())
     found = sum(finding.value or 0 for finding in snapshot.findings if finding.kind == "suspect_rows")
     return {"suspects": found, "suspect_share": found / snapshot.num_rows["train"]}
+
+
+RULES: tuple[Callable[[Columns], Any], ...] = (
+    lambda columns: np.where(columns["education_num"] >= 13, ">50K", None),
+    lambda columns: np.where(columns["education_num"] < 9, "<=50K", None),
+    lambda columns: np.where(columns["age"] < 27, "<=50K", None),
+    lambda columns: np.where(columns["marital_status"] == "Married-civ-spouse", ">50K", "<=50K"),
+    lambda columns: np.where(columns["capital_gain"] > 5000, ">50K", None),
+    lambda columns: np.where(columns["hours_per_week"] < 35, "<=50K", None),
+)
+"""Rules of thumb about adult's income, written before any was scored."""
+
+
+def rules_on_adult(data: Path, num_known: int, seed: int) -> tuple[Codes, Codes, Codes]:
+    """Truth, what the rules say of 6,000 rows of adult, and the labels that are known, (n,)."""
+    pool, rng = pool_of(data, "adult"), np.random.default_rng(seed)
+    rows = np.sort(rng.choice(pool.num_rows, 6000, replace=False))
+    functions = [LabelFunction(name=f"rule{place}", rule=rule) for place, rule in enumerate(RULES)]
+    codes = apply_functions(functions, pool.take(rows), pool.target)
+    truth = pool.given[rows]
+    return truth, codes, np.where(np.arange(len(rows)) < num_known, truth, ABSTAINED)

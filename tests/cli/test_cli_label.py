@@ -284,6 +284,18 @@ def test_labels_of_functions_are_learned_from_and_never_judged_by(project: Path)
     assert (rows[1]["validation"], rows[1]["test"]) == (rows[0]["validation"], rows[0]["test"])
 
 
+def test_functions_that_nothing_judges_fill_nothing_in(tmp_path: Path) -> None:
+    table = half_labelled().slice(40)  # twenty labels are left
+    folder = make_project(tmp_path / "demo", PROJECT, table)
+    (folder / "rules.py").write_text(RULES)
+    refused = run_here(folder, "data", "profile", "--set", "data.labels.fill_above=0.9")
+    assert refused.code == 2
+    assert (
+        "fill_above = 0.9 fills in from functions that only 20 known labels judge; label 30 rows" in refused.complaint
+    )
+    assert "accuracies are guesses: 20 labels are known" in label(folder, "--functions").stdout
+
+
 @pytest.mark.parametrize("form", ["parquet", "csv"])
 def test_a_source_without_any_label_is_labelled_from_nothing(tmp_path: Path, form: str) -> None:
     text = PROJECT.replace("budget: 60, functions: rules.py", "classes: [no, yes]").replace("no, yes", "'no', 'yes'")

@@ -10,16 +10,17 @@ from mlcluster.data.labels.answers import Answer, Merged, merge_answers, named, 
 from mlcluster.data.labels.consensus import Consensus, dawid_skene
 from mlcluster.data.labels.filling import read_labelled_source, run_functions
 from mlcluster.data.labels.functions import ABSTAIN, LabelFunction, apply_functions, label_function, load_functions
-from mlcluster.data.labels.label_model import FunctionQuality, LabelModel, fit_label_model
+from mlcluster.data.labels.label_model import MIN_KNOWN, FunctionQuality, LabelModel, fit_label_model
 from mlcluster.data.labels.noise import LabelAudit, audit_labels, describe_suspects
 from mlcluster.data.labels.pool import Pool, read_pool
-from mlcluster.data.labels.settling import Settled, answers_of, count_labels, read_answers, settle
+from mlcluster.data.labels.settling import Settled, answers_of, count_labels, known_codes, read_answers, settle
 from mlcluster.data.labels.trimmed_loss import TrimmedModel, far_residuals, fit_trimmed, surprising_labels
 from mlcluster.data.labels.votes import ABSTAINED, Votes, majority
 
 __all__ = [
     "ABSTAIN",
     "ABSTAINED",
+    "MIN_KNOWN",
     "Answer",
     "Choice",
     "Consensus",
@@ -43,6 +44,7 @@ __all__ = [
     "far_residuals",
     "fit_label_model",
     "fit_trimmed",
+    "known_codes",
     "krippendorff_alpha",
     "label_function",
     "load_functions",

@@ -12,18 +12,18 @@ import pyarrow as pa
 
 from mlcluster.data.findings import Finding
 from mlcluster.data.labels.functions import apply_functions, load_functions
-from mlcluster.data.labels.label_model import LabelModel, fit_label_model
+from mlcluster.data.labels.label_model import MIN_KNOWN, LabelModel, fit_label_model
 from mlcluster.data.labels.pool import Pool, read_pool
-from mlcluster.data.labels.settling import read_answers, settle
-from mlcluster.data.labels.votes import ABSTAINED
+from mlcluster.data.labels.settling import Settled, known_codes, read_answers, settle
+from mlcluster.data.labels.votes import ABSTAINED, Codes
 from mlcluster.data.schema import Label
 from mlcluster.data.source import FilledTarget, Source, SourceFile, read_block, read_source
 from mlcluster.errors import DataError
 from mlcluster.spec import DataSpec
 
 
-def run_functions(pool: Pool, *, base: Path) -> LabelModel:
-    """What the label functions of the project say about every row.
+def run_functions(pool: Pool, known: Codes, *, base: Path) -> LabelModel:
+    """What the label functions of the project say about every row; `known` (n,) are the labels that hold.
 
     Raises:
         DataError: there are none, one of them fails, or the target is a quantity.
@@ -39,7 +39,7 @@ def run_functions(pool: Pool, *, base: Path) -> LabelModel:
         [apply_functions(functions, read_block(block, schema), pool.target) for block in pool.source.blocks]
     )
     names = tuple(function.name for function in functions)
-    return fit_label_model(codes, names=names, num_classes=len(pool.target.classes), known=pool.given)
+    return fit_label_model(codes, names=names, num_classes=len(pool.target.classes), known=known)
 
 
 def read_labelled_source(spec: DataSpec, *, base: Path) -> tuple[Source, list[Finding]]:
@@ -56,7 +56,7 @@ def read_labelled_source(spec: DataSpec, *, base: Path) -> tuple[Source, list[Fi
     pool = read_pool(spec, base=base)
     settled = settle(read_answers(pool, base=base), pool)
     people = {row: label for row, label in settled.labels.items() if pool.given[row] == ABSTAINED}
-    weak = _weak_labels(pool, people, base=base)
+    weak = _weak_labels(pool, settled, base=base)
     findings = []
     if people or weak:
         message = (
@@ -73,13 +73,20 @@ def read_labelled_source(spec: DataSpec, *, base: Path) -> tuple[Source, list[Fi
     return _filled_source(pool, people, weak), findings
 
 
-def _weak_labels(pool: Pool, people: Mapping[int, Label], *, base: Path) -> dict[int, Label]:
+def _weak_labels(pool: Pool, settled: Settled, *, base: Path) -> dict[int, Label]:
     bound = pool.spec.labels.fill_above
     if bound is None:
         return {}
-    model = run_functions(pool, base=base)
-    is_sure = model.is_covered & (model.posterior.max(axis=1) >= bound) & (pool.given == ABSTAINED)
-    rows = [row for row in np.flatnonzero(is_sure).tolist() if row not in people]
+    known = known_codes(pool, settled)
+    num_known = int((known != ABSTAINED).sum())
+    if num_known < MIN_KNOWN:
+        raise DataError(
+            f"data.labels.fill_above = {bound:g} fills in from functions that only {num_known} known labels judge; "
+            f"label {MIN_KNOWN} rows or more with `mlcluster data label --next`, or drop fill_above."
+        )
+    model = run_functions(pool, known, base=base)
+    is_sure = model.is_covered & (model.posterior.max(axis=1) >= bound) & (known == ABSTAINED)
+    rows = np.flatnonzero(is_sure).tolist()
     return {row: pool.target.classes[int(model.posterior[row].argmax())] for row in rows}
 
 

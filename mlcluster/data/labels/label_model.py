@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from mlcluster.data.labels.consensus import accuracies, dawid_skene
-from mlcluster.data.labels.votes import ABSTAINED, Codes, FloatArray, Votes
+from mlcluster.data.labels.votes import ABSTAINED, Codes, FloatArray, Votes, majority
 
 # Pairs with fewer rows in common tell nothing of copying.
 _MIN_COMMON_ROWS = 50
-_MIN_KNOWN = 30
+MIN_KNOWN = 30
+"""Known labels from which on functions are judged by them."""
 # An excess of agreement is copying from this many standard errors on, and from this size on.
 _MIN_STANDARD_ERRORS = 4.0
 _MIN_EXCESS = 0.1
@@ -76,12 +77,13 @@ def fit_label_model(
 ) -> LabelModel:
     """From the functions' labels, (n, m) with `ABSTAINED`, to probabilities and each function's quality.
 
-    `known` (n,) holds the labels of rows that are known, else `ABSTAINED`. From 30 of them on, their shares are taken
-    for those of all rows: functions that mostly name one class tell little of how frequent it is.
+    `known` (n,) holds the labels of rows that are known, else `ABSTAINED`. Functions that mostly name one class tell
+    little of how frequent it is: from 30 known labels on, their shares are taken for those of all rows, else the
+    shares of the majority votes. Learned by the EM itself, shares have run away to the wrong class on real rules.
     """
     votes = Votes.of_matrix(codes, num_classes=num_classes)
     weights = vote_weights(codes, num_classes=num_classes)
-    priors = _known_shares(known, num_classes) if known is not None else None
+    priors = _class_shares(votes, weights, known)
     consensus = dawid_skene(votes, weights=weights, silence_tells=True, known=known, priors=priors)
     estimated = accuracies(votes, consensus.posterior)
     has_label = codes != ABSTAINED
@@ -106,10 +108,13 @@ def fit_label_model(
     return LabelModel(functions=tuple(functions), posterior=consensus.posterior, is_covered=num_labels > 0)
 
 
-def _known_shares(known: Codes, num_classes: int) -> FloatArray | None:
-    """How frequent each class is among the known labels, (k,); None with too few to say."""
-    counts = np.bincount(known[known != ABSTAINED], minlength=num_classes) + 1.0
-    return np.asarray(counts / counts.sum()) if counts.sum() - num_classes >= _MIN_KNOWN else None
+def _class_shares(votes: Votes, weights: FloatArray, known: Codes | None) -> FloatArray:
+    """How frequent each class is, (k,)."""
+    counts = np.bincount(known[known != ABSTAINED], minlength=votes.num_classes) if known is not None else np.zeros(0)
+    if counts.sum() < MIN_KNOWN:
+        is_covered = votes.counts().sum(axis=1) > 0
+        counts = majority(votes, weights)[is_covered].sum(axis=0) if is_covered.any() else np.zeros(votes.num_classes)
+    return np.asarray((counts + 1) / (counts + 1).sum())
 
 
 def vote_weights(codes: Codes, *, num_classes: int) -> FloatArray:

@@ -12,7 +12,7 @@ import numpy as np
 from mlcluster.data.labels.answers import Answer, listed, parse_label, read_records, read_store
 from mlcluster.data.labels.consensus import dawid_skene
 from mlcluster.data.labels.pool import Pool
-from mlcluster.data.labels.votes import FloatArray, Votes
+from mlcluster.data.labels.votes import ABSTAINED, Codes, FloatArray, Votes
 from mlcluster.data.schema import Label
 from mlcluster.errors import DataError
 
@@ -77,6 +77,16 @@ def settle(answers: Sequence[Answer], pool: Pool) -> Settled:
         accuracies=consensus.accuracies if consensus is not None else np.zeros(0),
         num_stale=num_stale,
     )
+
+
+def known_codes(pool: Pool, settled: Settled) -> Codes:
+    """The class of every row that has one, from the source or else from answers, (n,); a quantity has class 0."""
+    codes = pool.given.copy()
+    code_of = {label: code for code, label in enumerate(pool.target.classes)}
+    for row, label in settled.labels.items():
+        if codes[row] == ABSTAINED:
+            codes[row] = code_of.get(label, 0)
+    return codes
 
 
 def read_answers(pool: Pool, *, base: Path) -> tuple[Answer, ...]:

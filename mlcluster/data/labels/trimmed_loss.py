@@ -27,7 +27,7 @@ _FAR = 4.0
 # Rows as surprising as this are suspect when at most a quarter of them would be there if the model were right.
 _FALSE_SHARE = 0.25
 # Twice, not until nothing changes: each round without the last one's rows is surer, and soon doubts honest errors too.
-_TEMPER_ROUNDS = 2
+_CALIBRATION_ROUNDS = 2
 
 FloatArray = npt.NDArray[np.float64]
 Features = npt.NDArray[np.float32]
@@ -91,13 +91,13 @@ def surprising_labels(given: npt.NDArray[np.int64], probabilities: FloatArray) -
     A model that is right gives 1 % to labels that come up once in a hundred times. The bound is the highest under
     which the expected number of such labels is at most a quarter of what there is (an empirical false discovery rate,
     B. Efron, "Large-scale inference", 2010, chapter 4). The model was fitted to the rows that it explains best, and is
-    too sure: its probabilities are first tempered to what all rows say, and again without those that are found.
+    too sure: its probabilities are first calibrated by all rows, and once more without those that are found.
     """
     logs = np.log(np.maximum(probabilities, 1e-300))
     is_found = np.zeros(len(given), dtype=np.bool_)
-    for _ in range(_TEMPER_ROUNDS):
-        tempered = _softmax(logs * _temper(logs[~is_found], given[~is_found]))
-        new = _below_bound(tempered[np.arange(len(given)), given], tempered)
+    for _ in range(_CALIBRATION_ROUNDS):
+        calibrated = _calibrated(logs, given, is_found)
+        new = _below_bound(calibrated[np.arange(len(given)), given], calibrated)
         if (new == is_found).all():
             break
         is_found = new
@@ -115,16 +115,27 @@ def _below_bound(given: FloatArray, probabilities: FloatArray) -> npt.NDArray[np
     return np.asarray(given <= ordered[np.flatnonzero(is_clear)[-1]])
 
 
-def _temper(logs: FloatArray, given: npt.NDArray[np.int64]) -> float:
-    """The factor on log probabilities (n, k) that makes the given labels most probable."""
-    from scipy.optimize import minimize_scalar
+def _calibrated(logs: FloatArray, given: npt.NDArray[np.int64], is_found: npt.NDArray[np.bool_]) -> FloatArray:
+    """Probabilities (n, k) from log probabilities, by the factor and shifts that make the labels most probable.
 
-    rows = np.arange(len(given))
+    Of the labels that are not found yet. A shift for each class too: where the fit has left out a fifth of a rare class, it takes the
+    rest of it for rarer than it is.
+    """
+    from scipy.optimize import minimize
 
-    def log_loss(log_scale: float) -> float:
-        return float(-np.log(_softmax(logs * np.exp(log_scale))[rows, given] + 1e-300).mean())
+    known, truth = logs[~is_found], np.eye(logs.shape[1])[given[~is_found]]
 
-    return float(np.exp(minimize_scalar(log_loss, bounds=(-5.0, 1.0), method="bounded").x))
+    def loss_and_slope(parameters: FloatArray) -> tuple[float, FloatArray]:
+        scaled = known * np.exp(parameters[0])
+        probabilities = _softmax(scaled + parameters[1:])
+        off = (probabilities - truth) / len(known)
+        loss = -np.log((probabilities * truth).sum(axis=1) + 1e-300).mean()
+        return float(loss), np.concatenate([[(off * scaled).sum()], off.sum(axis=0)])
+
+    start = np.zeros(1 + logs.shape[1])
+    bounds = [(-5.0, 1.0), *[(-20.0, 20.0)] * logs.shape[1]]
+    fitted = minimize(loss_and_slope, start, jac=True, bounds=bounds, method="L-BFGS-B").x
+    return _softmax(logs * np.exp(fitted[0]) + fitted[1:])
 
 
 def _search(
