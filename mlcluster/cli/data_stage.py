@@ -38,27 +38,25 @@ def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
             seed=context.seed,
             engine=engine,
         )
-    if context.spec.data.labels.audit:
-        _audit(context)
+        audit = _audited(context) if context.spec.data.labels.audit else None
     context.run.update(data="done")
     rows = ", ".join(f"{count} {split}" for split, count in snapshot.num_rows.items())
     context.progress.stage("data", f"snapshot {snapshot.digest[:12]}: {rows} rows")
     for finding in snapshot.findings:
         context.progress.say(f"         {finding.severity}: {finding.message}")
+    if audit is not None:
+        context.progress.say(f"         {audit}")
     return snapshot
 
 
-def _audit(context: RunContext) -> None:
-    """Says which labels are probably wrong, and leaves the list in the run's folder; nothing is changed by it."""
+def _audited(context: RunContext) -> str:
+    """Which labels are probably wrong, said in a line; the list is in the run's folder. Nothing is changed by it."""
     labelling = Labelling(spec=context.spec.data, folder=context.project_folder, seed=context.seed)
-    with context.meter.running("data"):
-        told = labelling.audit(limit=_AUDITED_ROWS)
-    write_json(context.run.path / "label_audit.json", told)
+    told = labelling.audit(limit=_AUDITED_ROWS)
+    write_json(context.run.label_audit, told)
     rows = ", ".join(str(one["row"]) for one in told["rows"][:5])
-    context.progress.say(
-        f"         label audit: {told['suspects']} of {told['audited']} labels are probably wrong"
-        + (f" (rows {rows}, ...; all in label_audit.json)" if rows else "")
-    )
+    shown = f" (rows {rows}, ... from 0; all in {context.run.label_audit.name})" if rows else ""
+    return f"label audit: {told['suspects']} of {told['audited']} labels are probably wrong{shown}"
 
 
 def load_training_data(snapshot: DatasetSnapshot, families: tuple[str, ...]) -> TrainingData:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
+import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
+from mlcluster.cli.data_stage import run_data_stage
+from mlcluster.cli.leasing import Lease
+from mlcluster.cli.metering import StageMeter
+from mlcluster.cli.progress import Progress
 from mlcluster.cli.project import Project
+from mlcluster.cli.run_context import RunContext
+from mlcluster.cli.workspace import RunFolder, Workspace
+from mlcluster.cost import Ledger
 from mlcluster.data import LocalEngine, prepare
 from tests.cli.projects import Outcome, make_project, run_here
 
@@ -344,6 +354,30 @@ def test_votes_from_elsewhere_are_settled_by_who_is_right(project: Path) -> None
     right = [str(truth()[2][row]) for row in rows]
     assert status["labelled_by_answers"] == 40
     assert abs(status["by_label"].get("yes", 0) - right.count("yes")) <= 4
+
+
+def test_a_run_with_an_audit_says_which_labels_are_doubtful_and_keeps_the_list(project: Path) -> None:
+    spec = Project.load(project / "mlcluster.yaml", overrides=("data.labels.audit=true",)).spec
+    run = RunFolder(path=project / "run")
+    said = io.StringIO()
+    with closing(Ledger(run.ledger_path(), cap_usd=1.0, now=time.time())) as ledger:
+        meter = StageMeter(ledger, usd_per_second=1e-5)
+        meter.reserve("data", worst_case_seconds=60)
+        context = RunContext(
+            spec=spec,
+            project_folder=project,
+            workspace=Workspace.of(project, spec.project),
+            run=run,
+            lease=cast(Lease, None),  # the data stage holds no worker
+            ledger=ledger,
+            meter=meter,
+            progress=Progress(stream=said),
+            seed=0,
+        )
+        run_data_stage(context, LocalEngine())
+    told = json.loads((run.path / "label_audit.json").read_text())
+    assert told["audited"] == NUM_LABELLED
+    assert f"label audit: {told['suspects']} of 60 labels are probably wrong" in said.getvalue()
 
 
 def test_several_things_at_once_are_refused(project: Path) -> None:

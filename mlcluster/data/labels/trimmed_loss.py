@@ -118,8 +118,8 @@ def _below_bound(given: FloatArray, probabilities: FloatArray) -> npt.NDArray[np
 def _calibrated(logs: FloatArray, given: npt.NDArray[np.int64], is_found: npt.NDArray[np.bool_]) -> FloatArray:
     """Probabilities (n, k) from log probabilities, by the factor and shifts that make the labels most probable.
 
-    Of the labels that are not found yet. A shift for each class too: where the fit has left out a fifth of a rare class, it takes the
-    rest of it for rarer than it is.
+    Of the labels that are not found yet. A shift for each class too: where the fit has left out a fifth of a rare
+    class, it takes the rest of it for rarer than it is.
     """
     from scipy.optimize import minimize
 
