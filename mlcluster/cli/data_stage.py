@@ -11,7 +11,7 @@ import pyarrow as pa
 from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.workspace import write_json
-from mlcluster.data import DatasetSnapshot, Engine, prepare
+from mlcluster.data import DatasetSnapshot, Engine, EngineBySize, prepare
 from mlcluster.train import (
     FAMILIES,
     METRICS,
@@ -22,6 +22,17 @@ from mlcluster.train import (
 )
 
 _AUDITED_ROWS = 1000
+
+
+def data_engine() -> Engine:
+    """Threads for a small table; the Ray that this process is connected to, for a large one."""
+
+    def large() -> Engine:
+        from mlcluster.data.ray_engine import RayDataEngine
+
+        return RayDataEngine()
+
+    return EngineBySize(large)
 
 
 def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:

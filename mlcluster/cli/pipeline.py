@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mlcluster.cli.data_stage import run_data_stage, score_baseline
+from mlcluster.cli.data_stage import data_engine, run_data_stage, score_baseline
 from mlcluster.cli.deploy_stage import run_deploy_stage
 from mlcluster.cli.outcome import RunOutcome
 from mlcluster.cli.planning import Plan
@@ -60,13 +60,11 @@ class Pipeline:
         return outcome
 
     def _search(self, until: str) -> tuple[RunOutcome, DatasetSnapshot]:
-        from mlcluster.data.ray_engine import RayDataEngine
-
         context = self.context
         if not context.run.state().get("forecast"):
             context.run.update(forecast={stage.stage: stage.expected_usd for stage in self.plan.forecast.stages})
         self._reserve_stages(until)
-        snapshot = run_data_stage(context, RayDataEngine())
+        snapshot = run_data_stage(context, data_engine())
         baseline = score_baseline(snapshot, self.plan.metric)
         context.progress.say(f"         baseline (constant): validation {self.plan.metric} {baseline.validation:.4f}")
         result = run_tune_stage(context, snapshot, self._earlier_runs)

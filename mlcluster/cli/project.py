@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mlcluster.cli.data_stage import data_engine
 from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
@@ -34,7 +35,7 @@ from mlcluster.cli.stores import LaterTracker, open_tracker, registry_of
 from mlcluster.cli.tune_stage import read_story, trial_of
 from mlcluster.cli.workspace import RunFolder, Workspace
 from mlcluster.cost import Ledger
-from mlcluster.data import DataProfile, conform, profile, rows_to_table
+from mlcluster.data import DataProfile, Encoding, LocalEngine, Shards, conform, prepare_shards, profile, rows_to_table
 from mlcluster.errors import SpecError
 from mlcluster.registry import Bundle
 from mlcluster.spec import YamlDocument, load_document, naming_lines, parse_spec
@@ -97,6 +98,21 @@ class Project:
         """The work of labelling: ask, add, status, audit, functions. Errors name the line of the project file."""
         with self.workspace.locked(), naming_lines(self._document):
             yield Labelling(spec=self.spec.data, folder=self.folder, seed=self.options.seed)
+
+    def prepare(self, folder: Path, *, encoding: Encoding = "mixed") -> Shards:
+        """The splits, encoded, as Parquet shards in `folder`, for training code of one's own; see `data.shards`."""
+        if is_on_cluster():
+            connect_ray(self.workspace, Machine(num_cpus=1))
+        engine = data_engine() if is_on_cluster() else LocalEngine()
+        with naming_lines(self._document):
+            return prepare_shards(
+                self.spec.data,
+                base=self.folder,
+                folder=folder,
+                seed=self.options.seed,
+                engine=engine,
+                encoding=encoding,
+            )
 
     def notes(self) -> tuple[str, ...]:
         """What the project file asks for and does not get yet."""

@@ -5,16 +5,18 @@ content hash, or one error that names the key. Not here: Ray, which runs the sam
 """
 
 from mlcluster.data.conform import RowError, columns_to_table, conform, rows_to_table
-from mlcluster.data.engine import Engine, LocalEngine
+from mlcluster.data.engine import Engine, EngineBySize, LocalEngine
 from mlcluster.data.findings import Finding
 from mlcluster.data.prepare import prepare
 from mlcluster.data.profile import ColumnProfile, DataProfile, profile
 from mlcluster.data.schema import ColumnKind, FeatureColumn, Label, TableSchema, TargetColumn, TaskKind
+from mlcluster.data.shards import Shards, prepare_shards
 from mlcluster.data.snapshot import DatasetSnapshot
 from mlcluster.data.target import encode_target, infer_task
-from mlcluster.data.transform import ENCODINGS, Encoding, Transform
+from mlcluster.data.transform import ALL_ENCODINGS, ENCODINGS, Encoding, Transform
 
 __all__ = [
+    "ALL_ENCODINGS",
     "ENCODINGS",
     "ColumnKind",
     "ColumnProfile",
@@ -22,11 +24,13 @@ __all__ = [
     "DatasetSnapshot",
     "Encoding",
     "Engine",
+    "EngineBySize",
     "FeatureColumn",
     "Finding",
     "Label",
     "LocalEngine",
     "RowError",
+    "Shards",
     "TableSchema",
     "TargetColumn",
     "TaskKind",
@@ -36,6 +40,7 @@ __all__ = [
     "encode_target",
     "infer_task",
     "prepare",
+    "prepare_shards",
     "profile",
     "rows_to_table",
 ]

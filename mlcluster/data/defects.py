@@ -42,15 +42,20 @@ def column_findings(table: pa.Table, schema: TableSchema) -> list[Finding]:
     return findings
 
 
-def row_findings(hashes: Mapping[str, Sequence[HashVector]]) -> list[Finding]:
-    """Rows that stand more than once, within the data and across its splits; `hashes` per split and block."""
+def row_findings(hashes: Mapping[str, Sequence[HashVector]], hash_mask: int = 0) -> list[Finding]:
+    """Rows that stand more than once, within the data and across its splits; `hashes` per split and block.
+
+    With a `hash_mask`, the hashes are of one row in `hash_mask + 1`, and the counts are estimates.
+    """
     splits = {name: np.concatenate(parts) if parts else np.zeros(0, np.uint64) for name, parts in hashes.items()}
     findings = []
     everything = np.concatenate(list(splits.values()))
     num_repeats = len(everything) - len(np.unique(everything))
+    about = "about " if hash_mask else ""
     if num_repeats:
         share = num_repeats / len(everything)
-        message = f"{num_repeats} rows ({share:.2%}) repeat an earlier row in every column."
+        num_repeats *= hash_mask + 1
+        message = f"{about}{num_repeats} rows ({share:.2%}) repeat an earlier row in every column."
         severity: Severity = "warning" if share > 0.01 else "info"
         findings.append(Finding(kind="duplicate_rows", message=message, value=float(num_repeats), severity=severity))
     for name, other in splits.items():
@@ -58,7 +63,9 @@ def row_findings(hashes: Mapping[str, Sequence[HashVector]]) -> list[Finding]:
             continue
         num_shared = int(np.isin(other, splits["train"]).sum())
         if num_shared:
-            message = f"{num_shared} of {len(other)} {name} rows stand in train too, so {name} scores flatter."
+            num_shared *= hash_mask + 1
+            num_other = len(other) * (hash_mask + 1)
+            message = f"{about}{num_shared} of {num_other} {name} rows stand in train too, so {name} scores flatter."
             findings.append(Finding(kind="split_overlap", message=message, value=float(num_shared)))
     return findings
 

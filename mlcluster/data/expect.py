@@ -39,6 +39,8 @@ def violations(table: pa.Table, expectations: Mapping[str, Expectation], first_r
     found: list[Violation] = []
     for name, expectation in expectations.items():
         column = table.column(name)
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
         for rule, broken in _broken(name, column, expectation):
             rows = np.flatnonzero(broken)
             if len(rows):

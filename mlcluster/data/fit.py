@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
 
-from mlcluster.data.schema import TableSchema, TaskKind
-from mlcluster.data.statistics import CategoryPartial, ColumnPartial, LevelPartial, NumberPartial
+from mlcluster.data.schema import TableSchema, TargetColumn
+from mlcluster.data.statistics import CategoryPartial, ColumnPartial, NumberPartial
 from mlcluster.data.transform import CodedCategory, ColumnEncoding, Encoding, Level, RawNumber, ScaledNumber, Transform
 
 _MAX_ONE_HOT_LEVELS = 32
+# In the mixed encoding, a category with more levels is a column of codes, for an embedding.
+_MAX_MIXED_ONE_HOT_LEVELS = 8
+# A level must stand in 0.1 % of the rows to be kept, so that there are never more.
+_MAX_MIXED_LEVELS = 1000
 # Histogram-based trees bin into at most 255 values; "other" and "missing" take one each.
 _MAX_ORDINAL_LEVELS = 253
 _RARE_SHARE = 0.001
@@ -25,7 +32,7 @@ def fit_transform(schema: TableSchema, partials: Mapping[str, ColumnPartial], en
     for feature in schema.features:
         partial = partials[feature.name]
         if isinstance(partial, CategoryPartial):
-            columns.append(_category(feature.name, partial, encoding, schema.target.task))
+            columns.append(_category(feature.name, partial, encoding, schema.target))
         elif encoding == "ordinal":
             columns.append(RawNumber(name=feature.name))
         else:
@@ -61,22 +68,37 @@ def _scaled(name: str, partial: NumberPartial, *, is_boolean: bool) -> ScaledNum
     )
 
 
-def _category(name: str, partial: CategoryPartial, encoding: Encoding, task: TaskKind) -> CodedCategory:
+@dataclass(frozen=True, slots=True)
+class _LevelCount:
+    """One level's rows, and the sum of their targets (1 for the positive class, or values)."""
+
+    level: Level | None
+    count: int
+    target_sum: float
+
+
+def _category(name: str, partial: CategoryPartial, encoding: Encoding, target: TargetColumn) -> CodedCategory:
+    if encoding == "mixed":
+        return _mixed_category(name, partial)
     is_dense = encoding == "dense"
-    num_rows = partial.count + partial.missing.count
-    kept = _kept_levels(partial, num_rows, _MAX_ONE_HOT_LEVELS if is_dense else _MAX_ORDINAL_LEVELS)
-    rest = [value for level, value in partial.levels.items() if level not in kept]
-    other = LevelPartial(count=sum(v.count for v in rest), target_sum=math.fsum(v.target_sum for v in rest))
-    entries: list[tuple[Level | None, LevelPartial]] = [(level, partial.levels[level]) for level in kept]
-    if is_dense or task == "multiclass":
-        entries.sort(key=lambda entry: (-entry[1].count, str(entry[0])))
-        ordered: list[Level | None] = [level for level, _ in entries]
-        codes = {level: code for code, level in enumerate(ordered)}
+    sums = partial.target_sums(target)
+    frequent = _frequent(partial, _MAX_ONE_HOT_LEVELS if is_dense else _MAX_ORDINAL_LEVELS)
+    kept = [
+        _LevelCount(level, int(partial.counts[index]), float(sums[index]))
+        for index, level in zip(frequent.tolist(), partial.levels.take(pa.array(frequent)).to_pylist(), strict=True)
+    ]
+    if is_dense or target.task == "multiclass":
+        ordered = sorted(kept, key=lambda entry: (-entry.count, str(entry.level)))
+        codes = {entry.level: code for code, entry in enumerate(ordered)}
         other_code = len(ordered)
-        missing_code = other_code + (partial.missing.count > 0)
+        missing_code = other_code + (partial.missing > 0)
     else:
-        total = math.fsum(v.target_sum for v in partial.levels.values()) + partial.missing.target_sum
-        codes, other_code, missing_code = _by_target_mean(entries, other, partial.missing, total / max(num_rows, 1))
+        is_rest = np.ones(len(partial.levels), dtype=np.bool_)
+        is_rest[frequent] = False
+        other = _LevelCount(None, int(partial.counts[:-1][is_rest].sum()), math.fsum(sums[:-1][is_rest]))
+        missing = _LevelCount(None, partial.missing, float(sums[-1]))
+        global_mean = math.fsum(sums) / max(int(partial.counts.sum()), 1)
+        codes, other_code, missing_code = _by_target_mean(kept, other, missing, global_mean)
     levels = tuple(level for level in codes if level is not None)
     return CodedCategory(
         name=name,
@@ -88,22 +110,40 @@ def _category(name: str, partial: CategoryPartial, encoding: Encoding, task: Tas
     )
 
 
-def _kept_levels(partial: CategoryPartial, num_rows: int, limit: int) -> list[Level]:
-    """The most frequent levels, without the rare ones: under 0.1 % of the rows, or seen once."""
-    enough = max(2, math.ceil(_RARE_SHARE * num_rows))
-    frequent = [level for level, value in partial.levels.items() if value.count >= enough]
-    return sorted(frequent, key=lambda level: (-partial.levels[level].count, str(level)))[:limit]
+def _mixed_category(name: str, partial: CategoryPartial) -> CodedCategory:
+    """Codes by frequency, the most frequent level in place of a missing value, which an indicator tells apart."""
+    frequent = _frequent(partial, _MAX_MIXED_LEVELS)
+    levels = tuple(partial.levels.take(pa.array(frequent)).to_pylist())
+    return CodedCategory(
+        name=name,
+        levels=levels,
+        codes=tuple(range(len(levels))),
+        other_code=len(levels),
+        missing_code=0,
+        one_hot=len(levels) <= _MAX_MIXED_ONE_HOT_LEVELS,
+        with_indicator=partial.missing > 0,
+    )
+
+
+def _frequent(partial: CategoryPartial, limit: int) -> npt.NDArray[np.int64]:
+    """Indices of the most frequent levels, without the rare ones: under 0.1 % of the rows, or seen once."""
+    counts = partial.counts[:-1]
+    enough = max(2, math.ceil(_RARE_SHARE * int(partial.counts.sum())))
+    frequent = np.flatnonzero(counts >= enough)
+    names = partial.levels.take(pa.array(frequent)).to_pylist()
+    order = sorted(range(len(frequent)), key=lambda i: (-counts[frequent[i]], str(names[i])))
+    return frequent[order[:limit]]
 
 
 def _by_target_mean(
-    entries: list[tuple[Level | None, LevelPartial]], other: LevelPartial, missing: LevelPartial, global_mean: float
+    entries: list[_LevelCount], other: _LevelCount, missing: _LevelCount, global_mean: float
 ) -> tuple[dict[Level | None, int], int, int]:
     """Codes in the order of the smoothed target mean: a tree then parts levels with one threshold."""
 
-    def mean(partial: LevelPartial) -> float:
-        return (partial.target_sum + _PRIOR_ROWS * global_mean) / (partial.count + _PRIOR_ROWS)
+    def mean(entry: _LevelCount) -> float:
+        return (entry.target_sum + _PRIOR_ROWS * global_mean) / (entry.count + _PRIOR_ROWS)
 
-    ranked = [(mean(value), 0, str(level), level) for level, value in entries]
+    ranked = [(mean(entry), 0, str(entry.level), entry.level) for entry in entries]
     ranked.append((mean(other), 1, "", None))
     if missing.count:
         ranked.append((mean(missing), 2, "", None))

@@ -14,6 +14,8 @@ from mlcluster.data.transform import dictionary_of
 HashVector = npt.NDArray[np.uint64]
 
 _MISSING = np.uint64(0x6D697373696E67)
+# Row hashes of this many rows are held at once (16 MiB); of a larger source, the same share of every split.
+_MAX_HASHES = 1 << 21
 
 
 def mix(values: HashVector) -> HashVector:
@@ -49,6 +51,24 @@ def row_hashes(table: pa.Table, columns: list[str]) -> HashVector:
     for name in columns:
         combined = mix(combined ^ value_hashes(table.column(name)))
     return combined
+
+
+def row_number_hashes(first_row: int, num_rows: int) -> HashVector:
+    """One hash a row of its number in the source, (num_rows,)."""
+    return mix(np.arange(first_row, first_row + num_rows, dtype=np.uint64))
+
+
+def hash_mask(num_rows: int) -> int:
+    """Bits that must be 0 in a row's hash for it to be kept; 0, so that all are, for up to 2 M rows.
+
+    By content, not by chance: rows that are equal are kept, or left out, together.
+    """
+    return (1 << (max(num_rows - 1, 0) // _MAX_HASHES).bit_length()) - 1
+
+
+def kept_hashes(hashes: HashVector, mask: int) -> HashVector:
+    """The hashes that share no bit with `mask`."""
+    return hashes[(hashes & np.uint64(mask)) == 0] if mask else hashes
 
 
 def seeded_shares(hashes: HashVector, seed: int) -> npt.NDArray[np.float64]:

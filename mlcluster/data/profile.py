@@ -8,39 +8,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
-from mlcluster.data.columns import check_roles, comparable_columns, feature_kind, plan_features
+from mlcluster.data.columns import check_roles, feature_kind, plan_features
 from mlcluster.data.defects import column_findings, row_findings
+from mlcluster.data.engine import Engine, LocalEngine
 from mlcluster.data.findings import Finding
-from mlcluster.data.hashing import HashVector, row_hashes
+from mlcluster.data.hashing import hash_mask
 from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.profile_html import render_html
+from mlcluster.data.profile_pass import ProfileKind, profile_kind, read_for_profile
 from mlcluster.data.profile_text import render_text
 from mlcluster.data.schema import FeatureColumn, TableSchema
-from mlcluster.data.source import Source, read_block
-from mlcluster.data.split import SPLITS, TRAIN, time_values
-from mlcluster.data.statistics import (
-    CategoryPartial,
-    ColumnPartial,
-    NumberPartial,
-    category_partial,
-    merge,
-    number_partial,
-)
-from mlcluster.data.survey import RowPlan, SurveyTask, plan_rows, survey_block
-from mlcluster.data.target import missing_mask
+from mlcluster.data.source import Source
+from mlcluster.data.split import SPLITS
+from mlcluster.data.statistics import CategoryPartial, ColumnPartial, NumberPartial
 from mlcluster.spec import DataSpec
 
 Role = Literal["feature", "target", "key", "time", "split", "excluded"]
-ProfileKind = Literal["number", "category", "boolean", "time", "other"]
 
-_SAMPLE_ROWS = 100_000
 _NUM_BINS = 24
 _NUM_TOP_LEVELS = 8
 _MAX_SUGGESTED_LEVELS = 20
@@ -120,7 +110,7 @@ class DataProfile:
         return suggested
 
 
-def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True) -> DataProfile:
+def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True, engine: Engine | None = None) -> DataProfile:
     """The profile of the data that `spec` names; with `is_lenient` a finding takes the place of an error.
 
     Raises:
@@ -130,15 +120,15 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True) -> DataProfi
     source, noted = read_labelled_source(spec, base=base)
     check_roles(spec, source)
     asked = spec if spec.bad_rows == "fail" and not is_lenient else spec.model_copy(update={"bad_rows": "warn"})
-    surveys = [survey_block(SurveyTask(block=block, schema=source.schema, spec=asked)) for block in source.blocks]
-    rows = plan_rows(asked, source.schema, surveys, seed=0)
     if not is_lenient:
         plan_features(spec, source)
     features, findings = _features(spec, source)
+    sampled = [*(feature.name for feature in features), spec.target]
+    reading = read_for_profile(asked, source, sampled, (engine or LocalEngine()).for_rows(source.num_rows))
+    rows = reading.rows
     schema = TableSchema(features=tuple(features), target=rows.target)
-    reading = _read_all(spec, source, rows, schema)
     labels = np.concatenate(rows.labels)
-    findings += [*noted, *rows.findings, *row_findings(reading.hashes)]
+    findings += [*noted, *rows.findings, *row_findings(reading.hashes, hash_mask(source.num_rows))]
     findings += column_findings(reading.sample, schema) if reading.sample.num_rows else []
     return DataProfile(
         source=spec.source,
@@ -150,35 +140,6 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True) -> DataProfi
         num_split_rows={split: int((labels == label).sum()) for label, split in enumerate(SPLITS)},
         columns=tuple(_column_profile(field, spec, reading.partials[field.name]) for field in source.schema),
         findings=tuple(sorted(findings, key=lambda finding: finding.severity == "info")),
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Reading:
-    partials: dict[str, ColumnPartial]
-    hashes: dict[str, list[HashVector]]
-    sample: pa.Table
-
-
-def _read_all(spec: DataSpec, source: Source, rows: RowPlan, schema: TableSchema) -> _Reading:
-    partials: dict[str, list[ColumnPartial]] = {name: [] for name in source.schema.names}
-    hashes: dict[str, list[HashVector]] = {split: [] for split in SPLITS}
-    samples: list[pa.Table] = []
-    comparable = list(comparable_columns(source.schema, spec))
-    wanted = [*schema.feature_names, schema.target.name]
-    for block, labels in zip(source.blocks, rows.labels, strict=True):
-        table = read_block(block, source.schema)
-        for field in source.schema:
-            partials[field.name].append(_partial(table.column(field.name), field))
-        block_hashes = row_hashes(table, comparable)
-        for label, split in enumerate(SPLITS):
-            hashes[split].append(block_hashes[labels == label])
-        taken = sum(sample.num_rows for sample in samples)
-        samples.append(table.select(wanted).filter(pa.array(labels == TRAIN)).slice(0, _SAMPLE_ROWS - taken))
-    return _Reading(
-        partials={name: reduce(merge, parts) for name, parts in partials.items()},
-        hashes=hashes,
-        sample=pa.concat_tables(samples),
     )
 
 
@@ -199,23 +160,6 @@ def _features(spec: DataSpec, source: Source) -> tuple[list[FeatureColumn], list
     return features, findings
 
 
-def _kind(field: pa.Field) -> ProfileKind:
-    if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
-        return "time"
-    return feature_kind(field) or "other"
-
-
-def _partial(column: pa.ChunkedArray, field: pa.Field) -> ColumnPartial:
-    kind = _kind(field)
-    if kind == "category":
-        return category_partial(column, np.zeros(len(column)))
-    if kind == "time":
-        return number_partial(pa.chunked_array([time_values(column, field.name)]))
-    if kind == "other":
-        return number_partial(pa.chunked_array([np.where(missing_mask(column), np.nan, 0.0)]))
-    return number_partial(column)
-
-
 def _role(name: str, spec: DataSpec) -> Role:
     roles: Sequence[tuple[Role, str | None]] = (
         ("target", spec.target),
@@ -230,21 +174,21 @@ def _role(name: str, spec: DataSpec) -> Role:
 
 
 def _column_profile(field: pa.Field, spec: DataSpec, partial: ColumnPartial) -> ColumnProfile:
-    kind = _kind(field)
+    kind = profile_kind(field)
     role = _role(field.name, spec)
     if isinstance(partial, CategoryPartial):
-        total = partial.count + partial.missing.count
-        top = sorted(partial.levels.items(), key=lambda item: (-item[1].count, str(item[0])))
-        shown = _MAX_SUGGESTED_LEVELS if len(top) <= _MAX_SUGGESTED_LEVELS else _NUM_TOP_LEVELS
+        total = partial.count + partial.missing
+        num_levels = len(partial.levels)
+        shown = _MAX_SUGGESTED_LEVELS if num_levels <= _MAX_SUGGESTED_LEVELS else _NUM_TOP_LEVELS
         return ColumnProfile(
             name=field.name,
             role=role,
             kind=kind,
             arrow_type=str(field.type),
-            missing_share=partial.missing.count / max(total, 1),
-            distinct=len(partial.levels),
+            missing_share=partial.missing / max(total, 1),
+            distinct=num_levels,
             is_distinct_exact=True,
-            bars=tuple(Bar(label=str(level), count=value.count) for level, value in top[:shown]),
+            bars=tuple(Bar(label=level, count=count) for level, count in partial.most_frequent(shown)),
         )
     missing_share = partial.missing / max(partial.count + partial.missing, 1)
     has_values = kind != "other" and partial.count > 0

@@ -23,6 +23,13 @@ class RayDataEngine:
     What a task writes goes to a folder that every node must share.
     """
 
+    rows_per_task = 1 << 19
+    """Many, since what two tasks share must go through the driver."""
+
+    def for_rows(self, num_rows: int) -> RayDataEngine:  # noqa: ARG002
+        """This one, for any number."""
+        return self
+
     def run(self, function: Callable[[Task], Result], tasks: Sequence[Task]) -> list[Result]:
         """See `Engine.run`.
 

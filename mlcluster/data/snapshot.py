@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 
 from mlcluster.data.findings import Finding
 from mlcluster.data.schema import TableSchema
+from mlcluster.data.source import plain_table
 from mlcluster.data.split import SPLITS
 from mlcluster.data.transform import Encoding, Transform
 from mlcluster.errors import DataError
@@ -65,7 +66,7 @@ class DatasetSnapshot:
             tables: list[pa.Table] = []
             for path in paths:
                 if max_rows is None or sum(table.num_rows for table in tables) < max_rows:
-                    tables.append(pq.read_table(path, partitioning=None))
+                    tables.append(plain_table(pq.read_table(path, partitioning=None)))
             return pa.concat_tables(tables).slice(0, max_rows)
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(split, error) from error

@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
@@ -66,6 +68,9 @@ class Block:
     path: str
     format: Format
     row_group: int | None
+    first_row: int
+    """How many rows of the source stand before it."""
+    num_rows: int
     filled: FilledTarget | None = None
 
 
@@ -83,6 +88,11 @@ class Source:
         """A short name for people: `adult` for `data/adult.parquet`."""
         stem = PurePosixPath(re.sub(r"[*?\[].*$", "", self.text)).name.split(".")[0]
         return stem.strip("-_ ") or "data"
+
+    @property
+    def num_rows(self) -> int:
+        last = self.blocks[-1]
+        return last.first_row + last.num_rows
 
     @property
     def digest(self) -> str:
@@ -112,36 +122,56 @@ def read_source(text: str, *, base: Path) -> Source:
         reason = _without_credentials(str(error)).split("\n", maxsplit=1)[0][:160]
         raise DataError(f"data.source = {text} cannot be read ({reason}); check the file and its format.") from error
     schema = _common_schema([part.schema for part in parts], text)
-    descriptors = [(part, group) for part in parts for group in part.row_groups]
+    descriptors = [(part, group, num_rows) for part in parts for group, num_rows in part.row_groups]
     if not descriptors or not schema.names:
         raise DataError(f"data.source = {text} holds no rows; point it at a table with rows.")
+    starts = accumulate((num_rows for *_, num_rows in descriptors), initial=0)
     blocks = tuple(
-        Block(index=index, root=root, path=part.path, format=part.format, row_group=group)
-        for index, (part, group) in enumerate(descriptors)
+        Block(
+            index=index,
+            root=root,
+            path=part.path,
+            format=part.format,
+            row_group=group,
+            first_row=first_row,
+            num_rows=num_rows,
+        )
+        for index, ((part, group, num_rows), first_row) in enumerate(zip(descriptors, starts, strict=False))
     )
     return Source(text=text, files=files, blocks=blocks, schema=schema)
 
 
-def read_block(block: Block, schema: pa.Schema, columns: list[str] | None = None) -> pa.Table:
+def read_block(
+    block: Block, schema: pa.Schema, columns: Sequence[str] | None = None, *, as_dictionaries: bool = False
+) -> pa.Table:
     """The rows of one block in the types of `schema`; only `columns` when given, in that order.
+
+    With `as_dictionaries`, strings of a Parquet file stay what they mostly are there, indices into a dictionary:
+    reading them is then 2.5 times cheaper.
 
     Raises:
         DataError: the file has changed or cannot be read.
     """
     filesystem = fs.LocalFileSystem() if block.root is None else fs.FileSystem.from_uri(block.root)[0]
     names = schema.names if columns is None else columns
+    fields = [schema.field(name) for name in names]
+    if as_dictionaries:
+        fields = [dictionary_field(field) for field in fields]
     try:
         if block.format == "parquet":
             with filesystem.open_input_file(block.path) as stream:
-                file = pq.ParquetFile(stream)
-                table = file.read_row_group(block.row_group, [n for n in names if n in file.schema_arrow.names])
+                metadata = pq.read_metadata(stream)
+                held = set(metadata.schema.to_arrow_schema().names) & set(names)
+                coded = [f.name for f in fields if pa.types.is_dictionary(f.type) and f.name in held]
+                file = pq.ParquetFile(stream, metadata=metadata, read_dictionary=coded)
+                table = file.read_row_group(block.row_group, [n for n in names if n in held], use_threads=False)
         else:
             table = _read_text(filesystem, block.path, block.format, schema)
-        arrays = [_filled(_as_type(table, schema.field(name)), name, block.filled) for name in names]
+        arrays = [_filled(_as_type(table, field), field.name, block.filled) for field in fields]
     except (OSError, pa.ArrowException, UnicodeError, ValueError) as error:
         reason = _without_credentials(str(error)).split("\n", maxsplit=1)[0][:160]
         raise DataError(f"data.source = {block.path} cannot be read ({reason}); check the file.") from error
-    return pa.Table.from_arrays(arrays, schema=pa.schema([schema.field(name) for name in names]))
+    return pa.Table.from_arrays(arrays, names=list(names))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +179,8 @@ class _FilePart:
     path: str
     format: Format
     schema: pa.Schema
-    row_groups: list[int | None]
+    row_groups: list[tuple[int | None, int]]
+    """Each with its rows; None for a file that is one block."""
 
     @classmethod
     def read(cls, filesystem: fs.FileSystem, path: str) -> _FilePart:
@@ -160,10 +191,16 @@ class _FilePart:
         if format_ == "parquet":
             with filesystem.open_input_file(path) as stream:
                 file = pq.ParquetFile(stream)
-                groups = [i for i in range(file.num_row_groups) if file.metadata.row_group(i).num_rows]
-                return cls(path=path, format=format_, schema=file.schema_arrow, row_groups=list(groups))
+                counts = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+                groups: list[tuple[int | None, int]] = [(i, count) for i, count in enumerate(counts) if count]
+                return cls(path=path, format=format_, schema=file.schema_arrow, row_groups=groups)
         table = _read_text(filesystem, path, format_, None)
-        return cls(path=path, format=format_, schema=table.schema, row_groups=[None] if table.num_rows else [])
+        return cls(
+            path=path,
+            format=format_,
+            schema=table.schema,
+            row_groups=[(None, table.num_rows)] if table.num_rows else [],
+        )
 
 
 def _locate(text: str, base: Path) -> tuple[str | None, fs.FileSystem, str]:
@@ -264,23 +301,44 @@ def _common_schema(schemas: list[pa.Schema], text: str) -> pa.Schema:
         raise DataError(f"data.source = {text} has files that do not fit together ({error}); align them.") from error
 
 
+def dictionary_field(field: pa.Field) -> pa.Field:
+    """The field as `read_block` gives it with `as_dictionaries`."""
+    return field.with_type(pa.dictionary(pa.int32(), field.type)) if pa.types.is_string(field.type) else field
+
+
+def plain_table(table: pa.Table) -> pa.Table:
+    """The same values without dictionaries."""
+    return table.cast(pa.schema([each.with_type(_plain_type(each.type)) for each in table.schema]))
+
+
 def _plain_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
+    """One type for text, however a file holds it: a block's text is far from the 2 GiB that `string` can hold."""
+    plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return pa.string() if pa.types.is_large_string(plain) or pa.types.is_string_view(plain) else plain
 
 
 def _as_type(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
     column = table.column(field.name)
-    return column if column.type == field.type else column.cast(field.type)
+    if column.type == field.type:
+        return column
+    if not pa.types.is_dictionary(field.type):
+        return column.cast(field.type)
+    if column.type != field.type.value_type:
+        column = column.cast(field.type.value_type)
+    return column.dictionary_encode()
 
 
 def _filled(column: pa.ChunkedArray, name: str, filled: FilledTarget | None) -> pa.ChunkedArray:
     if filled is None or filled.column != name:
         return column
+    is_coded = pa.types.is_dictionary(column.type)
+    plain = column.cast(column.type.value_type) if is_coded else column
     is_filled = np.zeros(len(column), dtype=np.bool_)
     is_filled[list(filled.rows)] = True
-    return pc.replace_with_mask(column.combine_chunks(), pa.array(is_filled), filled.values)
+    whole = pa.chunked_array([pc.replace_with_mask(plain.combine_chunks(), pa.array(is_filled), filled.values)])
+    return whole.dictionary_encode() if is_coded else whole
 
 
 def _hashed(filesystem: fs.FileSystem, path: str, name: str) -> SourceFile:

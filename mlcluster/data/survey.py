@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from mlcluster.data.expect import Violation, repeated_rows, violations
 from mlcluster.data.findings import Finding
-from mlcluster.data.hashing import HashVector, mix, value_hashes
+from mlcluster.data.hashing import HashVector, row_number_hashes, value_hashes
 from mlcluster.data.schema import TargetColumn
 from mlcluster.data.source import Block, read_block
 from mlcluster.data.split import (
@@ -40,6 +40,11 @@ class SurveyTask:
     block: Block
     schema: pa.Schema
     spec: DataSpec
+    seed: int
+
+    @property
+    def num_rows(self) -> int:
+        return self.block.num_rows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +53,9 @@ class SurveyPart:
 
     num_rows: int
     target: TargetPartial
-    target_missing: RowMask
+    labels: SplitLabels
+    """(n,): the split, where it hangs on the row alone, else 0; and `DROPPED` for rows that are not used. Once the
+    parts are in a `Survey`, its labels take their place."""
     violations: list[Violation]
     keys: HashVector | None = None
     key_missing: RowMask | None = None
@@ -57,6 +64,23 @@ class SurveyPart:
     unique: Mapping[str, tuple[HashVector, RowMask]] = field(default_factory=dict)
     weak: tuple[int, ...] = ()
     """Rows whose target is a label that no person gave."""
+
+
+class Survey:
+    """The parts of all blocks, in order. All labels lie in one array from the start: many small ones that outlive
+    the large ones around them would keep the allocator from giving anything back."""
+
+    def __init__(self, num_rows: int) -> None:
+        self.labels: SplitLabels = np.empty(num_rows, dtype=np.int8)
+        self.parts: list[SurveyPart] = []
+        self._num_rows = 0
+
+    def add(self, part: SurveyPart) -> None:
+        """The part of the next block."""
+        stop = self._num_rows + part.num_rows
+        self.labels[self._num_rows : stop] = part.labels
+        self.parts.append(replace(part, labels=self.labels[self._num_rows : stop]))
+        self._num_rows = stop
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,35 +107,74 @@ class RowPlan:
         return digest.hexdigest()
 
 
+def is_local(spec: DataSpec) -> bool:
+    """Whether a row's split hangs on the row and its entity alone: no other row need be known."""
+    looks_around = spec.time is not None or spec.split.column is not None
+    return not looks_around and not any(expectation.unique for expectation in spec.expect.values())
+
+
+def role_columns(schema: pa.Schema, spec: DataSpec) -> list[str]:
+    """The columns that a survey looks at."""
+    roles = {spec.target, spec.key, spec.time, spec.split.column, *spec.expect}
+    return [name for name in schema.names if name in roles]
+
+
 def survey_block(task: SurveyTask) -> SurveyPart:
     """Read the role columns of one block."""
+    table = read_block(task.block, task.schema, role_columns(task.schema, task.spec))
+    return survey_table(table, task)
+
+
+def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
+    """What the rows of a block say that hold at least its role columns."""
     spec = task.spec
-    roles = {spec.target, spec.key, spec.time, spec.split.column, *spec.expect}
-    table = read_block(task.block, task.schema, [name for name in task.schema.names if name in roles])
     target = table.column(spec.target)
-    unique = [name for name, expectation in spec.expect.items() if expectation.unique]
+    found = violations(table, spec.expect)
+    labels = np.zeros(table.num_rows, dtype=np.int8)
+    keys = value_hashes(table.column(spec.key)) if spec.key else None
+    key_missing = missing_mask(table.column(spec.key)) if spec.key else None
+    if is_local(spec):
+        rows = row_number_hashes(task.block.first_row, table.num_rows)
+        hashes = rows if keys is None or key_missing is None else np.where(key_missing, rows, keys)
+        labels = split_by_hash(hashes, spec.split, seed=task.seed)
+        keys = key_missing = None
+    labels[missing_mask(target)] = DROPPED
+    weak = list(task.block.filled.weak_rows) if task.block.filled is not None else []
+    if is_local(spec):
+        _keep_weak_rows_to_train(labels, weak)
+    if spec.bad_rows == "quarantine":
+        for violation in found:
+            labels[violation.rows] = DROPPED
     by_column = spec.split.column is not None
+    unique = [name for name, expectation in spec.expect.items() if expectation.unique]
     return SurveyPart(
         num_rows=table.num_rows,
         target=target_partial(target),
-        target_missing=missing_mask(target),
-        violations=violations(table, spec.expect),
-        keys=value_hashes(table.column(spec.key)) if spec.key else None,
-        key_missing=missing_mask(table.column(spec.key)) if spec.key else None,
+        labels=labels,
+        violations=found,
+        keys=keys,
+        key_missing=key_missing,
         times=time_values(table.column(spec.time), spec.time) if spec.time and not by_column else None,
         words=table.column(spec.split.column) if by_column else None,
         unique={name: (value_hashes(table.column(name)), missing_mask(table.column(name))) for name in unique},
-        weak=tuple(sorted(task.block.filled.weak_rows)) if task.block.filled is not None else (),
+        weak=tuple(weak),
     )
 
 
-def plan_rows(spec: DataSpec, schema: pa.Schema, parts: Sequence[SurveyPart], *, seed: int) -> RowPlan:
-    """Which rows are used, and for what.
+def _keep_weak_rows_to_train(labels: SplitLabels, rows: Sequence[int]) -> None:
+    """What no person has labelled may be learned from, and nothing is judged by it."""
+    places = np.array(rows, dtype=np.int64)
+    labels[places[labels[places] != TRAIN]] = DROPPED
+
+
+def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int) -> RowPlan:
+    """Which rows are used, and for what. The survey's labels become the plan's.
 
     Raises:
         DataError: the target cannot be learned, a rule of `data.expect` is broken under `bad_rows: fail`, or a split
             is empty.
     """
+    parts, labels = survey.parts, survey.labels
     total = parts[0].target
     for part in parts[1:]:
         total = total.merged(part.target)
@@ -119,15 +182,14 @@ def plan_rows(spec: DataSpec, schema: pa.Schema, parts: Sequence[SurveyPart], *,
     starts = np.cumsum([0, *(part.num_rows for part in parts)])
     broken = _all_violations(spec, parts, starts[:-1])
     bad_rows, findings = _act_on(spec, broken)
-    is_used = ~np.concatenate([part.target_missing for part in parts])
     if total.missing:
         share = total.missing / int(starts[-1])
         message = f"{spec.target} is missing in {total.missing} rows ({share:.1%}), which are left out."
         findings.append(Finding(kind="target_missing", column=spec.target, message=message, value=float(total.missing)))
-    is_used[list(bad_rows)] = False
-    labels, rule = _labels(spec, parts, is_used, seed)
-    weak = np.concatenate([np.array(part.weak, np.int64) + start for part, start in zip(parts, starts, strict=False)])
-    labels[weak[labels[weak] != TRAIN]] = DROPPED
+    labels[list(bad_rows)] = DROPPED
+    rule = _place(spec, parts, labels, seed)
+    for part in parts:
+        _keep_weak_rows_to_train(part.labels, part.weak)
     _refuse_empty_splits(spec, labels)
     findings += _entity_overlap(spec, parts, labels, rule)
     return RowPlan(
@@ -147,9 +209,8 @@ def _by_block(bad_rows: Mapping[int, str], starts: npt.NDArray[np.int64]) -> tup
     return blocks
 
 
-def _labels(spec: DataSpec, parts: Sequence[SurveyPart], is_used: RowMask, seed: int) -> tuple[SplitLabels, SplitRule]:
-    """A label for every row of the source, and the rule; rows that are not used are `DROPPED`."""
-    labels = np.full(len(is_used), DROPPED, dtype=np.int8)
+def _place(spec: DataSpec, parts: Sequence[SurveyPart], labels: SplitLabels, seed: int) -> SplitRule:
+    """Write the split of every used row into `labels`, where other rows decide it; the rule of the split."""
     rule = SplitRule(
         kind="key" if spec.key else "row",
         column=spec.key,
@@ -157,13 +218,16 @@ def _labels(spec: DataSpec, parts: Sequence[SurveyPart], is_used: RowMask, seed:
         test=spec.split.test,
         seed=seed,
     )
-    hashes = _together(parts)[is_used]
-    if not len(hashes):
+    if not len(labels) or labels.max() == DROPPED:
         raise DataError(f"data.source = {spec.source} has no usable row; look at data.expect and data.target.")
+    if is_local(spec):
+        return rule
+    is_used = labels != DROPPED
     if spec.split.column is not None:
         words = pa.chunked_array([chunk for part in parts if part.words is not None for chunk in part.words.chunks])
+        hashes = _together(parts)[is_used]
         labels[is_used] = split_by_column(words.filter(pa.array(is_used)), hashes, spec.split, seed=seed)
-        return labels, replace(rule, kind="column", column=spec.split.column)
+        return replace(rule, kind="column", column=spec.split.column)
     if spec.time is not None:
         times = np.concatenate([part.times for part in parts if part.times is not None])[is_used]
         num_missing = int(np.isnan(times).sum())
@@ -173,16 +237,14 @@ def _labels(spec: DataSpec, parts: Sequence[SurveyPart], is_used: RowMask, seed:
                 f"or set data.expect.{spec.time}: not_null with data.bad_rows: quarantine."
             )
         labels[is_used], validation_from, test_from = split_by_time(times, spec.split)
-        return labels, replace(
-            rule, kind="time", column=spec.time, validation_from=validation_from, test_from=test_from
-        )
-    labels[is_used] = split_by_hash(hashes, spec.split, seed=seed)
-    return labels, rule
+        return replace(rule, kind="time", column=spec.time, validation_from=validation_from, test_from=test_from)
+    labels[is_used] = split_by_hash(_together(parts)[is_used], spec.split, seed=seed)
+    return rule
 
 
 def _together(parts: Sequence[SurveyPart]) -> HashVector:
     """For each row, the hash of what must stay in one split: its entity, or without one the row itself."""
-    rows = mix(np.arange(sum(part.num_rows for part in parts), dtype=np.uint64))
+    rows = row_number_hashes(0, sum(part.num_rows for part in parts))
     if parts[0].keys is None:
         return rows
     keys = np.concatenate([part.keys for part in parts if part.keys is not None])
@@ -250,8 +312,9 @@ def expectation_text(expectation: Expectation) -> str:
 
 
 def _refuse_empty_splits(spec: DataSpec, labels: SplitLabels) -> None:
+    present = np.unique(labels)
     for label, name in enumerate(SPLITS):
-        if not (labels == label).any():
+        if label not in present:
             used = int((labels != DROPPED).sum())
             shares = f"validation {spec.split.validation:g}, test {spec.split.test:g}"
             raise DataError(

@@ -21,8 +21,10 @@ import pyarrow.compute as pc
 
 from mlcluster.errors import DataError
 
-Encoding = Literal["ordinal", "dense"]
+Encoding = Literal["ordinal", "dense", "mixed"]
 ENCODINGS: tuple[Encoding, ...] = ("ordinal", "dense")
+"""Those that the built-in families take, and that a snapshot holds."""
+ALL_ENCODINGS: tuple[Encoding, ...] = (*ENCODINGS, "mixed")
 Level = str | int
 
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
@@ -70,23 +72,23 @@ class CodedCategory:
     codes: tuple[int, ...]
     other_code: int
     missing_code: int
-    """Equal to `other_code` when train had no missing value."""
+    """Equal to `other_code` when train had no missing value, and to the most frequent level's where that is imputed."""
     one_hot: bool
+    with_indicator: bool = False
     kind: Literal["category"] = "category"
 
     @property
     def num_codes(self) -> int:
-        return len(self.levels) + 1 + (self.missing_code != self.other_code)
+        return max(*self.codes, self.other_code, self.missing_code) + 1 if self.codes else self.missing_code + 1
 
     @property
     def outputs(self) -> tuple[str, ...]:
+        indicator = (f"{self.name}:missing",) if self.with_indicator else ()
         if not self.one_hot:
-            return (self.name,)
-        labels: dict[int, str] = {self.other_code: "<other>"}
-        if self.missing_code != self.other_code:
-            labels[self.missing_code] = "<missing>"
+            return (self.name, *indicator)
+        labels: dict[int, str] = {self.missing_code: "<missing>", self.other_code: "<other>"}
         labels |= {code: str(level) for level, code in zip(self.levels, self.codes, strict=True)}
-        return tuple(f"{self.name}={labels[code]}" for code in range(self.num_codes))
+        return (*(f"{self.name}={labels[code]}" for code in range(self.num_codes)), *indicator)
 
 
 ColumnEncoding = RawNumber | ScaledNumber | CodedCategory
@@ -135,11 +137,14 @@ class Transform:
         if numbers:
             self._numbers.write(np.column_stack(numbers), matrix)
         for category, lookup, start in self._categories:
-            codes = lookup.codes(_column(table, positions, category.name))
+            column = _column(table, positions, category.name)
+            codes = lookup.codes(column)
             if category.one_hot:
                 matrix[np.arange(len(codes)), start + codes] = 1.0
             else:
                 matrix[:, start] = codes
+            if category.with_indicator:
+                matrix[:, start + len(category.outputs) - 1] = column.is_null()
         return matrix
 
     def to_json(self) -> dict[str, Any]:
@@ -158,7 +163,7 @@ class Transform:
         """
         try:
             columns = tuple(_column_from_json(column) for column in value["columns"])
-            if value["encoding"] not in ENCODINGS:
+            if value["encoding"] not in ALL_ENCODINGS:
                 raise KeyError(value["encoding"])  # noqa: TRY301  # told as one error with the other damages
             return cls(encoding=value["encoding"], columns=columns)
         except (KeyError, TypeError, ValueError) as error:
@@ -176,9 +181,9 @@ class Transform:
         return _NumberWriter(numbers, [self.feature_slices[column.name].start for column in numbers])
 
     @cached_property
-    def _categories(self) -> tuple[tuple[CodedCategory, _CodeLookup, int], ...]:
+    def _categories(self) -> tuple[tuple[CodedCategory, CodeLookup, int], ...]:
         return tuple(
-            (column, _CodeLookup(column), self.feature_slices[column.name].start)
+            (column, CodeLookup(column), self.feature_slices[column.name].start)
             for column in self.columns
             if isinstance(column, CodedCategory)
         )
@@ -212,7 +217,9 @@ class _NumberWriter:
         matrix[:, self._targets[self._with_indicator] + 1] = is_missing[:, self._with_indicator]
 
 
-class _CodeLookup:
+class CodeLookup:
+    """From values to codes: a look-up a value, or one a distinct value when there are many."""
+
     def __init__(self, category: CodedCategory) -> None:
         self._codes: dict[Any, int] = dict(zip(category.levels, category.codes, strict=True))
         self._other = category.other_code
@@ -224,10 +231,17 @@ class _CodeLookup:
         if len(column) <= _FEW_ROWS:
             known, other = self._codes, self._other
             return np.array([known.get(value, other) for value in column.to_pylist()], dtype=np.intp)
+        return self.small_codes(column, np.dtype(np.intp))
+
+    def small_codes(self, column: pa.ChunkedArray, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+        """The same, (n,), of a type that holds them."""
         encoded = dictionary_of(column)
         levels = encoded.dictionary.to_pylist()
-        table = np.array([*(self._codes.get(level, self._other) for level in levels), self._missing], dtype=np.intp)
-        return np.asarray(table[pc.fill_null(encoded.indices, len(levels)).to_numpy(zero_copy_only=False)])
+        table = np.array([*(self._codes.get(level, self._other) for level in levels), self._missing], dtype=dtype)
+        indices = encoded.indices
+        if indices.null_count:
+            indices = pc.fill_null(indices, len(levels))
+        return np.asarray(table[indices.to_numpy()])
 
 
 def dictionary_of(column: pa.ChunkedArray) -> pa.DictionaryArray:

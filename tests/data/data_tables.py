@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mlcluster.data import ENCODINGS, Encoding, FeatureColumn, TableSchema, TargetColumn, Transform
 from mlcluster.data.fit import fit_transform
-from mlcluster.data.statistics import ColumnPartial, category_partial, number_partial
+from mlcluster.data.statistics import CategoryTally, ColumnPartial, number_partial
 
 SHARED = Path(__file__).resolve().parents[2] / ".." / "shared"
 
@@ -63,11 +63,10 @@ def write_people(folder: Path, num_rows: int = 400, *, seed: int = 0, row_group_
 
 
 def partials_of(table: pa.Table, schema: TableSchema = PEOPLE) -> dict[str, ColumnPartial]:
-    """The statistics of a whole table as one block; the target is 1 for the last class."""
-    positive = schema.target.classes[-1]
-    target = np.array([float(value == positive) for value in table.column(schema.target.name).to_pylist()])
+    """The statistics of a whole table as one chunk."""
+    tally = CategoryTally(table.column(schema.target.name))
     return {
-        feature.name: category_partial(table.column(feature.name), target)
+        feature.name: tally.partial(table.column(feature.name))
         if feature.kind == "category"
         else number_partial(table.column(feature.name))
         for feature in schema.features

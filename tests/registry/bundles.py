@@ -56,7 +56,9 @@ def sample_schema(task: Task) -> TableSchema:
 
 def sample_transform(schema: TableSchema, encoding: Encoding) -> Transform:
     table = sample_table(500, seed=1)
-    target = np.random.default_rng(2).integers(0, 2, table.num_rows).astype(np.float64)
+    classes = schema.target.classes or (0.0, 1.0)
+    drawn = np.random.default_rng(2).integers(0, 2, table.num_rows)
+    target = pa.chunked_array([pa.array([classes[index] for index in drawn])])
     partials = {
         feature.name: category_partial(table.column(feature.name), target)
         if feature.kind == "category"

@@ -75,7 +75,7 @@ class Pool:
         """These rows in both encodings, fitted to themselves and not to any target: most rows have none."""
         table = self.take(rows)
         plans, _ = plan_features(self.spec, self.source)
-        nothing = np.zeros(table.num_rows)
+        nothing = pa.chunked_array([pa.nulls(table.num_rows)])
         partials = {
             plan.name: category_partial(table.column(plan.name), nothing)
             if plan.kind == "category"

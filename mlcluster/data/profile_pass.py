@@ -1,0 +1,137 @@
+"""The one read of a profile: block by block, every column summed up, its rows hashed, and some kept to look at."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import pyarrow as pa
+
+from mlcluster.data.columns import comparable_columns, feature_kind
+from mlcluster.data.engine import Engine
+from mlcluster.data.first_read import survey
+from mlcluster.data.hashing import HashVector, hash_mask, kept_hashes, row_hashes
+from mlcluster.data.source import Block, Source, plain_table, read_block
+from mlcluster.data.split import SPLITS, TRAIN, SplitLabels, time_values
+from mlcluster.data.statistics import CategoryTally, ColumnPartial, merge_all, number_partial
+from mlcluster.data.survey import RowPlan, Survey, SurveyPart, SurveyTask, is_local, plan_rows, survey_table
+from mlcluster.data.target import missing_mask
+from mlcluster.spec import DataSpec
+
+ProfileKind = Literal["number", "category", "boolean", "time", "other"]
+
+SAMPLE_ROWS = 100_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileTask:
+    """One block; `labels` are None where a row's split hangs on the row alone, which is then surveyed as well."""
+
+    block: Block
+    schema: pa.Schema
+    spec: DataSpec
+    labels: SplitLabels | None
+    sampled: tuple[str, ...]
+    """The columns of the sample."""
+    hash_mask: int
+
+    @property
+    def num_rows(self) -> int:
+        return self.block.num_rows
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfilePart:
+    """What one block says."""
+
+    survey: SurveyPart | None
+    partials: Mapping[str, ColumnPartial]
+    hashes: Mapping[str, HashVector]
+    sample: pa.Table | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProfileReading:
+    """What the whole source says: a partial a column over all rows, hashes by split, and a sample of train rows."""
+
+    rows: RowPlan
+    partials: Mapping[str, ColumnPartial]
+    hashes: Mapping[str, Sequence[HashVector]]
+    sample: pa.Table
+
+
+def read_for_profile(spec: DataSpec, source: Source, sampled: Sequence[str], engine: Engine) -> ProfileReading:
+    """All that a profile needs.
+
+    Raises:
+        DataError: the target cannot be learned, a rule is broken under `bad_rows: fail`, or a split is empty.
+    """
+    rows = None if is_local(spec) else plan_rows(spec, source.schema, survey(spec, source, 0, engine), seed=0)
+    tasks = [
+        ProfileTask(
+            block=block,
+            schema=source.schema,
+            spec=spec,
+            labels=None if rows is None else rows.labels[block.index],
+            sampled=tuple(sampled),
+            hash_mask=hash_mask(source.num_rows),
+        )
+        for block in source.blocks
+    ]
+    parts = engine.run(profile_block, tasks)
+    if rows is None:
+        found = Survey(source.num_rows)
+        for part in parts:
+            if part.survey is not None:
+                found.add(part.survey)
+        rows = plan_rows(spec, source.schema, found, seed=0)
+    samples = [part.sample for part in parts if part.sample is not None]
+    return ProfileReading(
+        rows=rows,
+        partials={name: merge_all([part.partials[name] for part in parts]) for name in source.schema.names},
+        hashes={split: [part.hashes[split] for part in parts] for split in SPLITS},
+        sample=pa.concat_tables(samples).slice(0, SAMPLE_ROWS),
+    )
+
+
+def profile_block(task: ProfileTask) -> ProfilePart:
+    """Read one block and sum it up."""
+    table = read_block(task.block, task.schema, as_dictionaries=True)
+    found = None
+    labels = task.labels
+    if labels is None:
+        found = survey_table(table, SurveyTask(block=task.block, schema=task.schema, spec=task.spec, seed=0))
+        labels = found.labels
+    every = row_hashes(table, list(comparable_columns(task.schema, task.spec)))
+    sample = None
+    # A block further on would only be needed where nearly all rows before it are held out.
+    if task.block.first_row < 4 * SAMPLE_ROWS:
+        rows = table.select(list(task.sampled)).filter(pa.array(labels == TRAIN))
+        sample = plain_table(rows.slice(0, SAMPLE_ROWS))
+    tally = CategoryTally(pa.chunked_array([pa.nulls(table.num_rows, pa.string())]))
+    return ProfilePart(
+        survey=found,
+        partials={each.name: _partial(table.column(each.name), each, tally) for each in task.schema},
+        hashes={split: kept_hashes(every[labels == label], task.hash_mask) for label, split in enumerate(SPLITS)},
+        sample=sample,
+    )
+
+
+def profile_kind(field: pa.Field) -> ProfileKind:
+    """The kind of a column for a reader, who also wants to see times and what no model takes."""
+    if pa.types.is_timestamp(field.type) or pa.types.is_date(field.type):
+        return "time"
+    return feature_kind(field) or "other"
+
+
+def _partial(column: pa.ChunkedArray, field: pa.Field, tally: CategoryTally) -> ColumnPartial:
+    kind = profile_kind(field)
+    if kind == "category":
+        return tally.partial(column)
+    if kind == "time":
+        return number_partial(pa.chunked_array([time_values(column, field.name)]))
+    if kind == "other":
+        return number_partial(pa.chunked_array([np.where(missing_mask(column), np.nan, 0.0)]))
+    return number_partial(column)
