@@ -37,6 +37,7 @@ from mlcluster.data.labels import (
     read_store,
     run_functions,
     settle,
+    store_lock,
     write_store,
 )
 from mlcluster.errors import DataError, SpecError
@@ -98,8 +99,10 @@ class Labelling:
         records = read_records(file, key="--add")
         now = datetime.now(UTC).isoformat(timespec="seconds")
         answers = named(answers_of(records, self._pool, source=f"--add = {file.name}", given_at=now), annotator)
-        merged = merge_answers(self._stored, answers, may_replace=may_replace)
-        write_store(self.folder / self.spec.labels.store, merged.answers)
+        store = self.folder / self.spec.labels.store
+        with store_lock(store):
+            merged = merge_answers(read_store(store), answers, may_replace=may_replace)
+            write_store(store, merged.answers)
         budget = self.spec.labels.budget
         return {
             "store": self.spec.labels.store,
@@ -218,8 +221,9 @@ class Labelling:
     def _keep_unread_answers(self, file: Path) -> None:
         if not file.exists():
             return
-        taken = {answer.row_id for answer in self._stored}
-        unread = [one for one in read_records(file, key="--out") if one.get("label") and one.get("row_id") not in taken]
+        taken = {(str(answer.row), answer.row_id) for answer in self._stored}
+        records = read_records(file, key="--out")
+        unread = [one for one in records if one.get("label") and (one.get("row"), one.get("row_id")) not in taken]
         if unread:
             raise SpecError(
                 f"--out = {file.name} holds {len(unread)} answers that were not taken in yet; "

@@ -96,7 +96,7 @@ class Project:
     @contextmanager
     def labelling(self) -> Iterator[Labelling]:
         """The work of labelling: ask, add, status, audit, functions. Errors name the line of the project file."""
-        with self.workspace.locked(), naming_lines(self._document):
+        with naming_lines(self._document):
             yield Labelling(spec=self.spec.data, folder=self.folder, seed=self.options.seed)
 
     def prepare(self, folder: Path, *, encoding: Encoding = "mixed") -> Shards:

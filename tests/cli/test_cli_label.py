@@ -7,6 +7,7 @@ import io
 import json
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any, cast
@@ -196,6 +197,20 @@ def test_an_annotator_may_correct_an_answer_when_that_is_meant(project: Path) ->
     assert "correct them, or give --replace" in refused.complaint
     assert label(project, "--add", "b.csv", "--annotator", "ann", "--replace", "--json").json["replaced"] == 1
     assert label(project, "--json").json["by_label"] == {"no": 1}
+
+
+def test_people_who_add_at_the_same_time_lose_nothing(project: Path) -> None:
+    for number in range(4):
+        lines = "".join(f"{60 + 10 * number + row},yes\n" for row in range(10))
+        (project / f"{number}.csv").write_text(f"row,label\n{lines}")
+
+    def add(number: int) -> int:
+        with Project.load(project / "mlcluster.yaml").labelling() as labelling:
+            return int(labelling.add(project / f"{number}.csv", annotator=f"a{number}")["added"])
+
+    with ThreadPoolExecutor(4) as pool:
+        assert list(pool.map(add, range(4))) == [10] * 4
+    assert label(project, "--json").json["answers"] == 40
 
 
 def test_annotators_who_share_rows_are_told_apart(project: Path) -> None:

@@ -6,7 +6,16 @@ rows to ask about next, labels and rows to look at again. Not here: training a m
 
 from mlcluster.data.labels.acquisition import Choice, choose_rows, margins_of
 from mlcluster.data.labels.agreement import cohen_kappas, krippendorff_alpha
-from mlcluster.data.labels.answers import Answer, Merged, merge_answers, named, read_records, read_store, write_store
+from mlcluster.data.labels.answers import (
+    Answer,
+    Merged,
+    merge_answers,
+    named,
+    read_records,
+    read_store,
+    store_lock,
+    write_store,
+)
 from mlcluster.data.labels.consensus import Consensus, dawid_skene
 from mlcluster.data.labels.filling import read_labelled_source, run_functions
 from mlcluster.data.labels.functions import ABSTAIN, LabelFunction, apply_functions, label_function, load_functions
@@ -59,6 +68,7 @@ __all__ = [
     "read_store",
     "run_functions",
     "settle",
+    "store_lock",
     "surprising_labels",
     "write_store",
 ]

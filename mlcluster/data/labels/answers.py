@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -84,6 +85,17 @@ def write_store(path: Path, answers: Sequence[Answer]) -> None:
         unfinished.replace(path)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+@contextmanager
+def store_lock(path: Path) -> Iterator[None]:
+    """Held while answers are added: of two people who add at once, the second waits and sees what the first added."""
+    import fcntl
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (path.parent / f".{path.name}.lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def merge_answers(kept: Sequence[Answer], new: Sequence[Answer], *, may_replace: bool = False) -> Merged:

@@ -88,7 +88,7 @@ def fit_label_model(
     estimated = accuracies(votes, consensus.posterior)
     has_label = codes != ABSTAINED
     num_labels = has_label.sum(axis=1)
-    is_split = np.array([len(set(row[row != ABSTAINED].tolist())) > 1 for row in codes]) if len(codes) else np.zeros(0)
+    is_split = (votes.counts() > 0).sum(axis=1) > 1
     functions = []
     for index, name in enumerate(names):
         is_given = has_label[:, index]
@@ -99,7 +99,7 @@ def fit_label_model(
                 name=name,
                 coverage_share=float(is_given.mean()),
                 overlap_share=float((is_given & (num_labels > 1)).mean()),
-                conflict_share=float((is_given & is_split.astype(np.bool_)).mean()),
+                conflict_share=float((is_given & is_split).mean()),
                 accuracy=float(estimated[index]),
                 weight=float(weights[index]),
                 known_accuracy=float(is_right[is_told].mean()) if is_told.any() else None,
