@@ -16,7 +16,7 @@ def clean_table(seed: int, num_rows: int = 2000) -> Table:
     rng = np.random.default_rng(seed)
     features = rng.random((num_rows, 8)).astype(np.float32)
     answers = features @ np.random.default_rng(99).normal(size=8)
-    return features, answers / 4 + 0.5 + rng.normal(0, 0.07, num_rows)
+    return features, answers / 4 + 0.5 + rng.normal(0, 0.16, num_rows)
 
 
 def poisoned(seed: int) -> tuple[Table, Any]:
@@ -49,7 +49,7 @@ def test_the_screen_undoes_the_attack(seed: int) -> None:
     found = suspected(table)
     clean, attacked = error_on(clean_table(seed), test), error_on(table, test)
     screened = error_on((table[0][~found], table[1][~found]), test)
-    assert attacked > 1.3 * clean
+    assert attacked > 1.15 * clean
     assert screened < clean + 0.1 * (attacked - clean)
     assert found[~is_planted].mean() < 0.005
 
