@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlcluster.cli.labelling import Labelling
+from mlcluster.cli.row_text import rows_line
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.workspace import write_json
 from mlcluster.data import DatasetSnapshot, Engine, EngineBySize, prepare
@@ -51,8 +52,7 @@ def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
         )
         audit = _audited(context) if context.spec.data.labels.audit else None
     context.run.update(data="done")
-    rows = ", ".join(f"{count} {split}" for split, count in snapshot.num_rows.items())
-    context.progress.stage("data", f"snapshot {snapshot.digest[:12]}: {rows} rows")
+    context.progress.stage("data", f"snapshot {snapshot.digest[:12]}, {rows_line(snapshot.manifest['rows'])}")
     for finding in snapshot.findings:
         context.progress.say(f"         {finding.severity}: {finding.message}")
     if audit is not None:

@@ -9,6 +9,7 @@ import click
 from mlcluster.cli.data_label import label
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
 from mlcluster.cli.project import RunOptions
+from mlcluster.cli.row_text import rows_line
 from mlcluster.data import ALL_ENCODINGS, Encoding
 from mlcluster.errors import SpecError
 
@@ -63,9 +64,5 @@ def prepare(config: Path, overrides: tuple[str, ...], as_json: bool, seed: int, 
         return
     for finding in manifest["findings"]:
         click.echo(f"{finding['severity']}: {finding['message']}", err=True)
-    rows = ", ".join(f"{count} {split}" for split, count in shards.num_rows.items())
-    aside = manifest["num_source_rows"] - sum(shards.num_rows.values())
-    click.echo(
-        f"{manifest['num_source_rows']} rows: {rows}; {aside} left out ({manifest['quarantined']} in quarantine)"
-    )
+    click.echo(rows_line(manifest["rows"]))
     click.echo(f"{shards.transform.num_outputs} columns, {len(manifest['shards'])} shards in {out}")

@@ -35,6 +35,7 @@ def check_roles(spec: DataSpec, source: Source) -> None:
         ("data.key", spec.key),
         ("data.time", spec.time),
         ("data.split.column", spec.split.column),
+        ("data.split.group", spec.split.group),
         *(("data.exclude", name) for name in spec.exclude),
         *(("data.sensitive", name) for name in spec.sensitive),
         *(("data.expect", name) for name in spec.expect),
@@ -46,6 +47,14 @@ def check_roles(spec: DataSpec, source: Source) -> None:
         shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
         fix = f"did you mean {nearest}?" if nearest else f"use one of {shown}."
         raise DataError(f"{key} = {name} is no column of {source.label}; {fix}")
+    for name, expectation in spec.expect.items():
+        found = source.schema.field(name)
+        is_time = pa.types.is_temporal(found.type)
+        if expectation.type is not None and expectation.type != ("time" if is_time else feature_kind(found)):
+            raise DataError(
+                f"data.expect.{name} = {expectation.type} is broken by {source.label}, where it has type {found.type}; "
+                "look at where it comes from, or change the rule."
+            )
 
 
 def plan_features(spec: DataSpec, source: Source) -> tuple[list[ColumnPlan], list[Finding]]:

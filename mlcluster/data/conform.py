@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlcluster.data.expect import expectation_text, first_broken
 from mlcluster.data.schema import FeatureColumn, TableSchema
 from mlcluster.errors import DataError
 
@@ -37,7 +38,7 @@ def conform(table: pa.Table, schema: TableSchema, *, need_target: bool = False) 
     Columns that the schema knows as no features are dropped. NaN in a column of whole numbers is missing.
 
     Raises:
-        RowError: a column is missing or unknown, or a value does not fit its type.
+        RowError: a column is missing or unknown, or a value does not fit its type or breaks a rule of `data.expect`.
     """
     wanted = [*schema.feature_names, schema.target.name] if need_target else list(schema.feature_names)
     present = set(table.schema.names)
@@ -51,7 +52,9 @@ def conform(table: pa.Table, schema: TableSchema, *, need_target: bool = False) 
     arrays = [_cast(table.column(feature.name), feature) for feature in schema.features]
     if need_target:
         arrays.append(table.column(schema.target.name))
-    return pa.Table.from_arrays(arrays, names=wanted)
+    conformed = pa.Table.from_arrays(arrays, names=wanted)
+    _refuse_broken(conformed, schema)
+    return conformed
 
 
 def rows_to_table(rows: Sequence[Mapping[str, object]], schema: TableSchema) -> pa.Table:
@@ -65,7 +68,7 @@ def columns_to_table(columns: Mapping[str, Sequence[object]], schema: TableSchem
 
     Raises:
         RowError: a column is missing or unknown, columns differ in length, or a value has the wrong type, is NaN or
-            infinite.
+            infinite, or breaks a rule of `data.expect`.
     """
     for feature in schema.features:
         if feature.name not in columns:
@@ -84,7 +87,20 @@ def columns_to_table(columns: Mapping[str, Sequence[object]], schema: TableSchem
                 feature.name, f"holds {len(values)} values, but {first} holds {num_rows}; send as many of each"
             )
         arrays.append(_array(values, feature))
-    return pa.Table.from_arrays(arrays, names=list(schema.feature_names))
+    conformed = pa.Table.from_arrays(arrays, names=list(schema.feature_names))
+    _refuse_broken(conformed, schema)
+    return conformed
+
+
+def _refuse_broken(table: pa.Table, schema: TableSchema) -> None:
+    """Values that `data.expect` kept out of training are not answered either."""
+    broken = first_broken(table, schema.expect) if schema.expect else None
+    if broken is not None:
+        name, rule, row = broken
+        value = repr(table.column(name)[row].as_py())
+        shown = value if len(value) <= 60 else value[:57] + "..."
+        wanted = expectation_text(schema.expect[name])
+        raise RowError(name, f"= {shown} in row {row} {rule}; the model was trained on {wanted}", row)
 
 
 @lru_cache(maxsize=256)

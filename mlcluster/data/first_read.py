@@ -23,7 +23,7 @@ from mlcluster.data.source import Block, Source
 from mlcluster.data.statistics import ColumnPartial
 from mlcluster.data.survey import RowPlan, Survey, SurveyTask, is_local, plan_rows, survey_block
 from mlcluster.data.transform import ENCODINGS, Encoding, Transform
-from mlcluster.spec import DataSpec
+from mlcluster.spec import DataSpec, Expectation
 
 # A large source makes at least so many tasks, for workers to share.
 _MIN_TASKS = 16
@@ -161,4 +161,12 @@ def _schema(
             FeatureColumn(name=feature.name, kind=feature.kind, arrow_type=feature.arrow_type, has_missing=has_missing)
         )
     others = tuple(name for name in source.schema.names if name not in names and name != spec.target)
-    return TableSchema(features=tuple(columns), target=rows.target, non_features=others)
+    return TableSchema(
+        features=tuple(columns), target=rows.target, non_features=others, expect=_held_in_serving(spec, names)
+    )
+
+
+def _held_in_serving(spec: DataSpec, features: set[str]) -> dict[str, Expectation]:
+    """The rules of a value; none under `warn`, where a row that breaks one is learned from, and answered."""
+    rules = {} if spec.bad_rows == "warn" else {name: each.of_values for name, each in spec.expect.items()}
+    return {name: rule for name, rule in rules.items() if rule is not None and name in features}

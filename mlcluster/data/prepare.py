@@ -103,6 +103,7 @@ def _manifest(fitted: FittedSource, parts: Sequence[WritePart]) -> dict[str, Any
         "identity": identity,
         "num_rows": {split: sum(part.num_rows.get(split, 0) for part in parts) for split in SPLITS},
         "quarantined": fitted.rows.num_quarantined,
+        "rows": {"source": fitted.source.num_rows, **fitted.rows.counts},
         "findings": [],
         "parts": {name: size for part in parts for name, size in part.files.items()},
     }

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
+
+from mlcluster.spec import Expectation
 
 ColumnKind = Literal["number", "category", "boolean"]
 TaskKind = Literal["binary", "multiclass", "regression"]
@@ -42,6 +45,8 @@ class TableSchema:
     target: TargetColumn
     non_features: tuple[str, ...] = ()
     """Columns of the source that never reach a model: a table may hold them, and they are left aside."""
+    expect: Mapping[str, Expectation] = field(default_factory=dict)
+    """What a value of a feature must satisfy, in training and in serving alike."""
 
     @property
     def feature_names(self) -> tuple[str, ...]:
@@ -49,7 +54,16 @@ class TableSchema:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives an equal schema."""
-        return asdict(self)
+        plain = {
+            "features": [asdict(feature) for feature in self.features],
+            "target": asdict(self.target),
+            "non_features": self.non_features,
+        }
+        if self.expect:
+            plain["expect"] = {
+                name: each.model_dump(mode="json", exclude_defaults=True) for name, each in self.expect.items()
+            }
+        return plain
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> TableSchema:
@@ -58,4 +72,5 @@ class TableSchema:
             features=tuple(FeatureColumn(**column) for column in value["features"]),
             target=TargetColumn(name=target["name"], task=target["task"], classes=tuple(target["classes"])),
             non_features=tuple(value.get("non_features", ())),
+            expect={name: Expectation.model_validate(each) for name, each in value.get("expect", {}).items()},
         )

@@ -16,7 +16,7 @@ from mlcluster.data.hashing import mix, seeded_shares
 from mlcluster.data.labels.trimmed_loss import TrimmedModel, far_residuals, fit_trimmed, surprising_labels
 from mlcluster.data.schema import TargetColumn
 from mlcluster.data.source import Block, Source, read_block
-from mlcluster.data.split import DROPPED, TRAIN, SplitLabels
+from mlcluster.data.split import QUARANTINED, TRAIN, SplitLabels
 from mlcluster.data.survey import RowPlan
 from mlcluster.data.target import encode_target
 from mlcluster.data.transform import Transform
@@ -126,7 +126,7 @@ def _with_suspects(
         train = np.flatnonzero(before == TRAIN)
         here = train[is_suspect[done : done + len(train)]]
         after = before.copy()
-        after[here] = DROPPED
+        after[here] = QUARANTINED
         labels.append(after)
         bad_rows.append({**dict.fromkeys(here.tolist(), REASON), **known})
         numbers += (here + start).tolist()

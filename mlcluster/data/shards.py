@@ -186,7 +186,7 @@ def _manifest(fitted: FittedSource, encoding: Encoding, parts: list[ShardPart]) 
         "split": fitted.rows.rule.to_json(),
         "labels": fitted.rows.labels_digest,
         "transform": {encoding: fitted.transforms[encoding].digest},
-        "num_source_rows": fitted.source.num_rows,
+        "rows": {"source": fitted.source.num_rows, **fitted.rows.counts},
         "num_rows": {split: sum(part.num_rows[split] for part in parts) for split in SPLITS},
         "quarantined": fitted.rows.num_quarantined,
         "findings": [finding.to_json() for finding in fitted.findings],

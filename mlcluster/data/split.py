@@ -15,10 +15,12 @@ import pyarrow.compute as pc
 
 from mlcluster.data.hashing import HashVector, seeded_shares
 from mlcluster.errors import DataError
-from mlcluster.spec import SplitSpec
+from mlcluster.spec import SplitSpec, span_seconds
 
 SPLITS = ("train", "validation", "test")
-TRAIN, VALIDATION, TEST, DROPPED = 0, 1, 2, -1
+TRAIN, VALIDATION, TEST = 0, 1, 2
+DROPPED, QUARANTINED, UNLABELLED, IN_GAP = -1, -2, -3, -4
+"""Why a row is in no split: another reason, a broken expectation, no target, or too near to a cut in time."""
 SplitLabels = npt.NDArray[np.int8]
 
 _WORDS = {
@@ -38,7 +40,7 @@ _WORDS = {
 class SplitRule:
     """How the rows were parted, in a form that can be written down. The cuts are of a split by time."""
 
-    kind: Literal["column", "time", "key", "row"]
+    kind: Literal["column", "time", "key", "group", "stratum", "row"]
     column: str | None
     validation: float
     test: float
@@ -46,6 +48,9 @@ class SplitRule:
     validation_from: float | None = None
     """Rows at this time and later are no train rows (microseconds for dates, else the value)."""
     test_from: float | None = None
+    gap: float | None = None
+    """Rows nearer than this before a cut are in no split; in the units of the cuts."""
+    stratified_by: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -57,6 +62,20 @@ def split_by_hash(hashes: HashVector, spec: SplitSpec, *, seed: int) -> SplitLab
     labels = np.full(len(hashes), TRAIN, dtype=np.int8)
     labels[shares < spec.test + spec.validation] = VALIDATION
     labels[shares < spec.test] = TEST
+    return labels
+
+
+def split_by_stratum(strata: HashVector, hashes: HashVector, spec: SplitSpec, *, seed: int) -> SplitLabels:
+    """Labels of n rows, in each stratum to the row: the rows with the smallest hashes are tested on, and so forth."""
+    shares = seeded_shares(hashes, seed)
+    labels = np.full(len(hashes), TRAIN, dtype=np.int8)
+    order = np.lexsort((shares, strata))
+    starts = np.flatnonzero(np.diff(strata[order], prepend=strata[order][:1] ^ np.uint64(1)))
+    for rows in np.split(order, starts[1:]):
+        num_test = round(spec.test * len(rows))
+        num_held_out = round((spec.test + spec.validation) * len(rows))
+        labels[rows[:num_held_out]] = VALIDATION
+        labels[rows[:num_test]] = TEST
     return labels
 
 
@@ -89,7 +108,24 @@ def split_by_column(words: pa.ChunkedArray, hashes: HashVector, spec: SplitSpec,
     return labels
 
 
-def split_by_time(times: npt.NDArray[np.float64], spec: SplitSpec) -> tuple[SplitLabels, float, float]:
+def gap_of(spec: SplitSpec, kind: pa.DataType) -> float:
+    """The gap in the units of `time_values` of a column of this type; 0 without one.
+
+    Raises:
+        DataError: a span of time is given for numbers, or a number for times.
+    """
+    is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    if spec.gap is None:
+        return 0.0
+    if isinstance(spec.gap, str) == is_number:
+        fix = "give a number in its units" if is_number else "give a span like 7d"
+        raise DataError(f"data.split.gap = {spec.gap} does not fit a time column of type {kind}; {fix}.")
+    return span_seconds(spec.gap) * 1e6 if isinstance(spec.gap, str) else float(spec.gap)
+
+
+def split_by_time(
+    times: npt.NDArray[np.float64], spec: SplitSpec, gap: float = 0.0
+) -> tuple[SplitLabels, float, float]:
     """Labels by time, the latest rows for the test, and the two cuts. Rows of one moment stay together.
 
     `times` (n,) has no NaN. The cuts lie between two moments, as near to the shares as the moments allow.
@@ -110,7 +146,9 @@ def split_by_time(times: npt.NDArray[np.float64], spec: SplitSpec) -> tuple[Spli
     validation_cut = int(np.argmin(np.abs(before[:test_cut] - wanted)))
     validation_from, test_from = float(moments[validation_cut + 1]), float(moments[test_cut + 1])
     labels = np.full(num_rows, TRAIN, dtype=np.int8)
+    labels[times >= validation_from - gap] = IN_GAP
     labels[times >= validation_from] = VALIDATION
+    labels[(times >= max(test_from - gap, validation_from)) & (times < test_from)] = IN_GAP if gap else VALIDATION
     labels[times >= test_from] = TEST
     return labels, validation_from, test_from
 

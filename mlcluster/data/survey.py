@@ -10,25 +10,39 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mlcluster.data.expect import Violation, repeated_rows, violations
+from mlcluster.data.expect import (
+    ColumnSummary,
+    Violation,
+    column_violations,
+    expectation_text,
+    falling_rows,
+    repeated_rows,
+    summarise,
+    violations,
+)
 from mlcluster.data.findings import Finding
 from mlcluster.data.hashing import HashVector, row_number_hashes, value_hashes
 from mlcluster.data.schema import TargetColumn
 from mlcluster.data.source import Block, read_block
 from mlcluster.data.split import (
     DROPPED,
+    IN_GAP,
+    QUARANTINED,
     SPLITS,
     TRAIN,
+    UNLABELLED,
     SplitLabels,
     SplitRule,
+    gap_of,
     split_by_column,
     split_by_hash,
+    split_by_stratum,
     split_by_time,
     time_values,
 )
 from mlcluster.data.target import TargetPartial, infer_task, missing_mask, target_partial
 from mlcluster.errors import DataError
-from mlcluster.spec import DataSpec, Expectation
+from mlcluster.spec import DataSpec
 
 RowMask = npt.NDArray[np.bool_]
 
@@ -54,14 +68,18 @@ class SurveyPart:
     num_rows: int
     target: TargetPartial
     labels: SplitLabels
-    """(n,): the split, where it hangs on the row alone, else 0; and `DROPPED` for rows that are not used. Once the
+    """(n,): the split, where it hangs on the row alone, else 0; below 0 for rows that are not used. Once the
     parts are in a `Survey`, its labels take their place."""
     violations: list[Violation]
     keys: HashVector | None = None
     key_missing: RowMask | None = None
     times: npt.NDArray[np.float64] | None = None
     words: pa.ChunkedArray | None = None
+    strata: HashVector | None = None
     unique: Mapping[str, tuple[HashVector, RowMask]] = field(default_factory=dict)
+    ordered: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
+    """Of columns that must increase."""
+    summaries: Mapping[str, ColumnSummary] = field(default_factory=dict)
     weak: tuple[int, ...] = ()
     """Rows whose target is a label that no person gave."""
 
@@ -99,6 +117,19 @@ class RowPlan:
         return sum(len(rows) for rows in self.bad_rows)
 
     @property
+    def counts(self) -> dict[str, int]:
+        """Where every row of the source went: the splits, and the reasons for being in none. They add up."""
+        total = sum((np.bincount(labels + 4, minlength=7) for labels in self.labels), np.zeros(7, np.int64)).tolist()
+        names = {
+            **dict(enumerate(SPLITS)),
+            QUARANTINED: "quarantined",
+            UNLABELLED: "without_target",
+            IN_GAP: "in_gap",
+            DROPPED: "dropped",
+        }
+        return {name: total[label + 4] for label, name in names.items()}
+
+    @property
     def labels_digest(self) -> str:
         """SHA-256 (hex) of the labels of all rows in order, whatever the blocks."""
         digest = hashlib.sha256()
@@ -109,13 +140,13 @@ class RowPlan:
 
 def is_local(spec: DataSpec) -> bool:
     """Whether a row's split hangs on the row and its entity alone: no other row need be known."""
-    looks_around = spec.time is not None or spec.split.column is not None
-    return not looks_around and not any(expectation.unique for expectation in spec.expect.values())
+    looks_around = spec.time is not None or spec.split.column is not None or spec.split.stratify
+    return not looks_around and not any(each.looks_at_rows_together for each in spec.expect.values())
 
 
 def role_columns(schema: pa.Schema, spec: DataSpec) -> list[str]:
     """The columns that a survey looks at."""
-    roles = {spec.target, spec.key, spec.time, spec.split.column, *spec.expect}
+    roles = {spec.target, spec.entity, spec.time, spec.split.column, *spec.expect}
     return [name for name in schema.names if name in roles]
 
 
@@ -131,20 +162,20 @@ def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
     target = table.column(spec.target)
     found = violations(table, spec.expect)
     labels = np.zeros(table.num_rows, dtype=np.int8)
-    keys = value_hashes(table.column(spec.key)) if spec.key else None
-    key_missing = missing_mask(table.column(spec.key)) if spec.key else None
+    keys = value_hashes(table.column(spec.entity)) if spec.entity else None
+    key_missing = missing_mask(table.column(spec.entity)) if spec.entity else None
     if is_local(spec):
         rows = row_number_hashes(task.block.first_row, table.num_rows)
         hashes = rows if keys is None or key_missing is None else np.where(key_missing, rows, keys)
         labels = split_by_hash(hashes, spec.split, seed=task.seed)
         keys = key_missing = None
-    labels[missing_mask(target)] = DROPPED
+    labels[missing_mask(target)] = UNLABELLED
     weak = list(task.block.filled.weak_rows) if task.block.filled is not None else []
     if is_local(spec):
         _keep_weak_rows_to_train(labels, weak)
     if spec.bad_rows == "quarantine":
         for violation in found:
-            labels[violation.rows] = DROPPED
+            labels[violation.rows] = QUARANTINED
     by_column = spec.split.column is not None
     unique = [name for name, expectation in spec.expect.items() if expectation.unique]
     return SurveyPart(
@@ -156,7 +187,10 @@ def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
         key_missing=key_missing,
         times=time_values(table.column(spec.time), spec.time) if spec.time and not by_column else None,
         words=table.column(spec.split.column) if by_column else None,
+        strata=value_hashes(target) if spec.split.stratify else None,
         unique={name: (value_hashes(table.column(name)), missing_mask(table.column(name))) for name in unique},
+        ordered={name: time_values(table.column(name), name) for name, each in spec.expect.items() if each.increasing},
+        summaries=summarise(table, spec.expect),
         weak=tuple(weak),
     )
 
@@ -164,7 +198,7 @@ def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
 def _keep_weak_rows_to_train(labels: SplitLabels, rows: Sequence[int]) -> None:
     """What no person has labelled may be learned from, and nothing is judged by it."""
     places = np.array(rows, dtype=np.int64)
-    labels[places[labels[places] != TRAIN]] = DROPPED
+    labels[places[labels[places] > TRAIN]] = UNLABELLED
 
 
 def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int) -> RowPlan:
@@ -186,8 +220,9 @@ def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int) -
         share = total.missing / int(starts[-1])
         message = f"{spec.target} is missing in {total.missing} rows ({share:.1%}), which are left out."
         findings.append(Finding(kind="target_missing", column=spec.target, message=message, value=float(total.missing)))
-    labels[list(bad_rows)] = DROPPED
-    rule = _place(spec, parts, labels, seed)
+    labels[list(bad_rows)] = QUARANTINED
+    findings += _act_on_columns(spec, column_violations([part.summaries for part in parts], spec.expect))
+    rule = _place(spec, schema, survey, seed)
     for part in parts:
         _keep_weak_rows_to_train(part.labels, part.weak)
     _refuse_empty_splits(spec, labels)
@@ -209,20 +244,21 @@ def _by_block(bad_rows: Mapping[int, str], starts: npt.NDArray[np.int64]) -> tup
     return blocks
 
 
-def _place(spec: DataSpec, parts: Sequence[SurveyPart], labels: SplitLabels, seed: int) -> SplitRule:
-    """Write the split of every used row into `labels`, where other rows decide it; the rule of the split."""
+def _place(spec: DataSpec, schema: pa.Schema, survey: Survey, seed: int) -> SplitRule:
+    """Write the split of every used row into the labels, where other rows decide it; the rule of the split."""
+    parts, labels = survey.parts, survey.labels
     rule = SplitRule(
-        kind="key" if spec.key else "row",
-        column=spec.key,
+        kind="group" if spec.split.group else "key" if spec.key else "row",
+        column=spec.entity,
         validation=spec.split.validation,
         test=spec.split.test,
         seed=seed,
     )
-    if not len(labels) or labels.max() == DROPPED:
+    if not len(labels) or labels.max() < TRAIN:
         raise DataError(f"data.source = {spec.source} has no usable row; look at data.expect and data.target.")
     if is_local(spec):
         return rule
-    is_used = labels != DROPPED
+    is_used = labels >= TRAIN
     if spec.split.column is not None:
         words = pa.chunked_array([chunk for part in parts if part.words is not None for chunk in part.words.chunks])
         hashes = _together(parts)[is_used]
@@ -236,8 +272,20 @@ def _place(spec: DataSpec, parts: Sequence[SurveyPart], labels: SplitLabels, see
                 f"data.time = {spec.time} is missing in {num_missing} rows; fill it in, "
                 f"or set data.expect.{spec.time}: not_null with data.bad_rows: quarantine."
             )
-        labels[is_used], validation_from, test_from = split_by_time(times, spec.split)
-        return replace(rule, kind="time", column=spec.time, validation_from=validation_from, test_from=test_from)
+        gap = gap_of(spec.split, schema.field(spec.time).type)
+        labels[is_used], validation_from, test_from = split_by_time(times, spec.split, gap)
+        return replace(
+            rule,
+            kind="time",
+            column=spec.time,
+            gap=gap or None,
+            validation_from=validation_from,
+            test_from=test_from,
+        )
+    if spec.split.stratify:
+        strata = np.concatenate([part.strata for part in parts if part.strata is not None])[is_used]
+        labels[is_used] = split_by_stratum(strata, _together(parts)[is_used], spec.split, seed=seed)
+        return replace(rule, kind="stratum", column=None, stratified_by=spec.target)
     labels[is_used] = split_by_hash(_together(parts)[is_used], spec.split, seed=seed)
     return rule
 
@@ -273,6 +321,12 @@ def _all_violations(spec: DataSpec, parts: Sequence[SurveyPart], starts: npt.NDA
             rows = repeated_rows(hashes, np.concatenate([part.unique[name][1] for part in parts]))
             if len(rows):
                 found.append(Violation(column=name, rule="repeats an earlier row", rows=rows, example="not unique"))
+        if expectation.increasing:
+            values = np.concatenate([part.ordered[name] for part in parts])
+            rows = falling_rows(values)
+            if len(rows):
+                example = f"{values[rows[0]]:g}"
+                found.append(Violation(column=name, rule="is below the row before", rows=rows, example=example))
     return found
 
 
@@ -299,23 +353,24 @@ def _act_on(spec: DataSpec, broken: Sequence[Violation]) -> tuple[dict[int, str]
     return bad_rows, findings
 
 
-def expectation_text(expectation: Expectation) -> str:
-    """An expectation as a person writes it: `0..120, not_null`."""
-    words = []
-    if expectation.min is not None or expectation.max is not None:
-        low, high = (("" if end is None else f"{end:g}") for end in (expectation.min, expectation.max))
-        words.append(f"{low}..{high}")
-    words += [name for name in ("not_null", "unique") if getattr(expectation, name)]
-    if expectation.one_of is not None:
-        words.append(str(list(expectation.one_of)))
-    return ", ".join(words) or "anything"
+def _act_on_columns(spec: DataSpec, broken: Sequence[tuple[str, str]]) -> list[Finding]:
+    """Findings under `warn`; no row can be set aside for a column as a whole, so that all else fails."""
+    findings = []
+    for column, problem in broken:
+        if spec.bad_rows != "warn":
+            raise DataError(
+                f"data.expect.{column} = {expectation_text(spec.expect[column])} is broken by the whole column "
+                f"({problem}); look at where it comes from, or set data.bad_rows to warn."
+            )
+        findings.append(Finding(kind="bad_rows", column=column, message=f"{column}: {problem}; all rows are kept."))
+    return findings
 
 
 def _refuse_empty_splits(spec: DataSpec, labels: SplitLabels) -> None:
     present = np.unique(labels)
     for label, name in enumerate(SPLITS):
         if label not in present:
-            used = int((labels != DROPPED).sum())
+            used = int((labels >= TRAIN).sum())
             shares = f"validation {spec.split.validation:g}, test {spec.split.test:g}"
             raise DataError(
                 f"data.split = {spec.split.column or shares} leaves no {name} rows of {used}; "
@@ -325,15 +380,15 @@ def _refuse_empty_splits(spec: DataSpec, labels: SplitLabels) -> None:
 
 def _entity_overlap(spec: DataSpec, parts: Sequence[SurveyPart], labels: SplitLabels, rule: SplitRule) -> list[Finding]:
     """Entities that a split by time or by column has parted."""
-    if spec.key is None or rule.kind == "key":
+    if spec.entity is None or rule.kind in ("key", "group"):
         return []
     entities = _together(parts)
-    is_held_out = (labels != TRAIN) & (labels != DROPPED)
+    is_held_out = labels > TRAIN
     shared = np.intersect1d(entities[labels == TRAIN], entities[is_held_out])
     if not len(shared):
         return []
     message = (
-        f"{len(shared)} values of {spec.key} stand in train and in validation or test, because the split is by "
+        f"{len(shared)} values of {spec.entity} stand in train and in validation or test, because the split is by "
         f"{rule.column}; scores hold for known entities only."
     )
-    return [Finding(kind="entity_overlap", column=spec.key, message=message, value=float(len(shared)))]
+    return [Finding(kind="entity_overlap", column=spec.entity, message=message, value=float(len(shared)))]

@@ -5,7 +5,7 @@ every bad key with its line. Not here: whether the data holds what the spec name
 """
 
 from mlcluster.spec.axis import AxisSpec, narrowed
-from mlcluster.spec.data import BadRows, DataSpec, Expectation, SplitSpec, Task
+from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task, span_seconds
 from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
@@ -63,6 +63,7 @@ __all__ = [
     "MonitorSpec",
     "PricesSpec",
     "ProjectSpec",
+    "Range",
     "Replicas",
     "ScreenAction",
     "ScreenSpec",
@@ -87,5 +88,6 @@ __all__ = [
     "parse_yaml",
     "read_yaml",
     "space_fingerprint",
+    "span_seconds",
     "spec_to_yaml",
 ]

@@ -37,14 +37,41 @@ def check_ends(low: float | None, high: float | None) -> None:
         raise ValueError(f"has its low end {low:g} above its high end {high:g}; swap them")
 
 
+class Range(Section):
+    """From `min` to `max`, both included; either may be left open. The string form is `0..120`."""
+
+    min: float | None = None
+    max: float | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, value: Any) -> Any:
+        return parse_range(value) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _check(self) -> Range:
+        check_ends(self.min, self.max)
+        return self
+
+
 class Expectation(Section):
-    """What each value of one column must satisfy. String forms: `0..120`, `not_null`, `unique`, `[a, b]`."""
+    """What one column must satisfy. String forms: `0..120`, `not_null`, `unique`, `increasing`, `number`, `[a, b]`.
+
+    Rules of a value (a range, `not_null`, `one_of`) hold in serving as well; those of the column (its `type`, `unique`,
+    `increasing`, `missing`, `median`) need all rows.
+    """
 
     min: float | None = None
     max: float | None = None
     not_null: bool = False
-    unique: bool = False
     one_of: tuple[str | int | float | bool, ...] | None = None
+    type: Literal["number", "category", "boolean", "time"] | None = None
+    unique: bool = False
+    increasing: bool = False
+    """No value is below the one in the row before."""
+    missing: Range | None = None
+    """The share of rows without a value, 0 to 1."""
+    median: Range | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -56,7 +83,12 @@ class Expectation(Section):
         merged: dict[str, Any] = {}
         for part in value.split(","):
             word = part.strip()
-            merged |= {word: True} if word in ("not_null", "unique") else parse_range(word)
+            if word in ("not_null", "unique", "increasing"):
+                merged[word] = True
+            elif word in ("number", "category", "boolean", "time"):
+                merged["type"] = word
+            else:
+                merged |= parse_range(word)
         return merged
 
     @model_validator(mode="after")
@@ -64,9 +96,44 @@ class Expectation(Section):
         check_ends(self.min, self.max)
         return self
 
+    @property
+    def of_values(self) -> Expectation | None:
+        """The rules that one value can be held against, or None."""
+        kept = Expectation(min=self.min, max=self.max, not_null=self.not_null, one_of=self.one_of)
+        return kept if kept != Expectation() else None
+
+    @property
+    def looks_at_rows_together(self) -> bool:
+        """Whether the rows that break a rule can only be told with other rows in view."""
+        return self.unique or self.increasing
+
 
 def _split_from_short_form(value: Any) -> Any:
     return {"column": value} if isinstance(value, str) else value
+
+
+_SPAN = re.compile(r"^(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[smhdw])$")
+_SPAN_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+
+
+def span_seconds(text: str) -> float:
+    """`7d` in seconds.
+
+    Raises:
+        ValueError: the text is no span of time.
+    """
+    match = _SPAN.match(text.strip())
+    if match is None:
+        raise ValueError("is no time span; write it like 30m, 12h, 7d or 2w")
+    return float(match["count"]) * _SPAN_SECONDS[match["unit"]]
+
+
+def _checked_gap(value: Any) -> Any:
+    if isinstance(value, str):
+        span_seconds(value)
+    elif isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
+        raise ValueError(f"= {value:g} is below 0; give a span of 0 or more")
+    return value
 
 
 class SplitSpec(Section):
@@ -78,6 +145,13 @@ class SplitSpec(Section):
     column: str | None = None
     validation: Annotated[float, Field(gt=0, lt=1)] = 0.2
     test: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    gap: Annotated[str | float | None, BeforeValidator(_checked_gap)] = None
+    """Of a split by time: rows within this span before validation and before test are left out, since what they were
+    judged by may reach into the future. `7d`, `12h`, `30m` for dates; a number in the units of the column otherwise."""
+    stratify: bool = False
+    """Each class has its share of every split, to the row."""
+    group: str | None = None
+    """A column whose rows stay together, where it is not the key; it may be a feature."""
 
     @model_validator(mode="after")
     def _check(self) -> SplitSpec:
@@ -85,6 +159,10 @@ class SplitSpec(Section):
             raise ValueError(
                 f"leaves nothing to train on (validation {self.validation:g} + test {self.test:g}); lower one of them"
             )
+        if self.column is not None and (self.gap is not None or self.stratify or self.group is not None):
+            raise ValueError("names a column that holds the split, which leaves nothing for gap, stratify or group")
+        if self.stratify and self.group is not None:
+            raise ValueError("asks for stratify and group, which pull rows apart in two ways; choose one of them")
         return self
 
 
@@ -119,7 +197,16 @@ class DataSpec(Section):
                 raise ValueError(
                     f"names the target {self.target!r} under {name} too; a target is learned, not excluded"
                 )
+        if self.split.gap is not None and self.time is None:
+            raise ValueError("sets split.gap, which is of a split by time; name the event time under time")
+        if self.split.stratify and (self.time is not None or self.key is not None):
+            raise ValueError("sets split.stratify, but the split is by time or by key; drop one of them")
         return self
+
+    @property
+    def entity(self) -> str | None:
+        """The column whose rows stay together."""
+        return self.split.group or self.key
 
     @property
     def non_features(self) -> frozenset[str]:
