@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.row_text import rows_line
 from mlcluster.cli.run_context import RunContext
+from mlcluster.cli.workspace import write_json
 from mlcluster.data import DatasetSnapshot, Engine, EngineBySize, prepare
 from mlcluster.train import (
     FAMILIES,
@@ -19,6 +21,8 @@ from mlcluster.train import (
     TrainingData,
     constant_scores,
 )
+
+_AUDITED_ROWS = 1000
 
 
 def data_engine() -> Engine:
@@ -46,11 +50,24 @@ def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
             seed=context.seed,
             engine=engine,
         )
+        audit = _audited(context) if context.spec.data.labels.audit else None
     context.run.update(data="done")
     context.progress.stage("data", f"snapshot {snapshot.digest[:12]}, {rows_line(snapshot.manifest['rows'])}")
     for finding in snapshot.findings:
         context.progress.say(f"         {finding.severity}: {finding.message}")
+    if audit is not None:
+        context.progress.say(f"         {audit}")
     return snapshot
+
+
+def _audited(context: RunContext) -> str:
+    """Which labels are probably wrong, said in a line; the list is in the run's folder. Nothing is changed by it."""
+    labelling = Labelling(spec=context.spec.data, folder=context.project_folder, seed=context.seed)
+    told = labelling.audit(limit=_AUDITED_ROWS)
+    write_json(context.run.label_audit, told)
+    rows = ", ".join(str(one["row"]) for one in told["rows"][:5])
+    shown = f" (rows {rows}, ... from 0; all in {context.run.label_audit.name})" if rows else ""
+    return f"label audit: {told['suspects']} of {told['audited']} labels are probably wrong{shown}"
 
 
 def load_training_data(snapshot: DatasetSnapshot, families: tuple[str, ...]) -> TrainingData:

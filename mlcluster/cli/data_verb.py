@@ -1,4 +1,4 @@
-"""`data profile`: what the data is like, before anything is learned from it. `data prepare`: the same, encoded."""
+"""`data`: what the data is like, before anything is learned from it; the same, encoded; and the labels it lacks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mlcluster.cli.data_label import label
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
 from mlcluster.cli.project import RunOptions
 from mlcluster.cli.row_text import rows_line
@@ -15,7 +16,10 @@ from mlcluster.errors import SpecError
 
 @click.group()
 def data() -> None:
-    """Look at the data."""
+    """Look at the data, and label it."""
+
+
+data.add_command(label)
 
 
 @data.command()

@@ -6,14 +6,15 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from mlcluster.cli.data_stage import data_engine
+from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
@@ -108,6 +109,12 @@ class Project:
         spec = self.spec.data if source is None else self.spec.data.model_copy(update={"source": source})
         with naming_lines(self._document):
             return check_data(spec, base=self.folder if source is None else Path.cwd())
+
+    @contextmanager
+    def labelling(self) -> Iterator[Labelling]:
+        """The work of labelling: ask, add, status, audit, functions. Errors name the line of the project file."""
+        with naming_lines(self._document):
+            yield Labelling(spec=self.spec.data, folder=self.folder, seed=self.options.seed)
 
     def prepare(self, folder: Path, *, encoding: Encoding = "mixed") -> Shards:
         """The splits, encoded, as Parquet shards in `folder`, for training code of one's own; see `data.shards`."""

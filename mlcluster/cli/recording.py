@@ -159,8 +159,9 @@ def _mlflow_schema(snapshot: DatasetSnapshot) -> Mapping[str, Any]:
 
 
 def _artifacts(context: RunContext, result: StudyResult, verified: Verified, report: StudyReport) -> dict[str, bytes]:
-    past_study = context.run.study / HISTORY_ARTIFACT
+    past_study, audit = context.run.study / HISTORY_ARTIFACT, context.run.label_audit
     return {
+        **({"label_audit.json": audit.read_bytes()} if audit.exists() else {}),
         **({HISTORY_ARTIFACT: past_study.read_bytes()} if past_study.exists() else {}),
         "mlcluster.yaml": spec_to_yaml(context.spec).encode(),
         "verdict.json": json.dumps(verified.verdict.to_json(), indent=1).encode(),

@@ -131,6 +131,10 @@ class RunFolder:
         return self.path / "snapshot"
 
     @property
+    def label_audit(self) -> Path:
+        return self.path / "label_audit.json"
+
+    @property
     def study(self) -> Path:
         return self.path / "study"
 

@@ -15,9 +15,11 @@ from mlcluster.data.columns import ColumnPlan, all_missing, check_roles, plan_fe
 from mlcluster.data.engine import Engine, stream
 from mlcluster.data.findings import Finding
 from mlcluster.data.fit import fit_transform
+from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.passes import FirstPassTask, first_pass
 from mlcluster.data.schema import FeatureColumn, TableSchema
-from mlcluster.data.source import Block, Source, read_source
+from mlcluster.data.screen import screen_rows
+from mlcluster.data.source import Block, Source
 from mlcluster.data.statistics import ColumnPartial
 from mlcluster.data.survey import RowPlan, Survey, SurveyTask, is_local, plan_rows, survey_block
 from mlcluster.data.transform import ENCODINGS, Encoding, Transform
@@ -48,11 +50,15 @@ def fit_source(
     Raises:
         DataError: the data is unreadable, or is not what the spec says.
     """
-    source = read_source(spec.source, base=base)
+    source, noted = read_labelled_source(spec, base=base)
     engine = engine.for_rows(source.num_rows)
     check_roles(spec, source)
     features, findings = plan_features(spec, source)
     rows, partials = read_first(spec, source, features, seed=seed, engine=engine)
+    if spec.screen.trimmed_loss != "off":
+        screened = _screened(spec, source, rows, partials, seed=seed, engine=engine)
+        if screened is not rows:
+            rows, partials = read_first(spec, source, features, seed=seed, engine=engine, rows=screened)
     empty = [name for name, partial in partials.items() if partial.count == 0]
     schema = _schema(spec, source, rows, [feature for feature in features if feature.name not in empty], partials)
     return FittedSource(
@@ -60,21 +66,28 @@ def fit_source(
         rows=rows,
         schema=schema,
         transforms={encoding: fit_transform(schema, partials, encoding) for encoding in encodings},
-        findings=(*findings, *(all_missing(name) for name in empty), *rows.findings),
+        findings=(*noted, *findings, *(all_missing(name) for name in empty), *rows.findings),
         engine=engine,
     )
 
 
 def read_first(
-    spec: DataSpec, source: Source, features: Sequence[ColumnPlan], *, seed: int, engine: Engine
+    spec: DataSpec,
+    source: Source,
+    features: Sequence[ColumnPlan],
+    *,
+    seed: int,
+    engine: Engine,
+    rows: RowPlan | None = None,
 ) -> tuple[RowPlan, Mapping[str, ColumnPartial]]:
-    """What every row is used for, and each feature's partial over the train rows.
+    """What every row is used for, and each feature's partial over the train rows; `rows` where that is known.
 
     Raises:
         DataError: the target cannot be learned, a rule of `data.expect` is broken under `bad_rows: fail`, or a split
             is empty.
     """
-    rows = None if is_local(spec) else plan_rows(spec, source.schema, survey(spec, source, seed, engine), seed=seed)
+    if rows is None and not is_local(spec):
+        rows = plan_rows(spec, source.schema, survey(spec, source, seed, engine), seed=seed)
     runs = task_blocks(source, engine.rows_per_task)
     tasks = [
         FirstPassTask(
@@ -116,6 +129,21 @@ def task_blocks(source: Source, rows_per_task: int) -> list[tuple[Block, ...]]:
             runs.append([])
         runs[-1].append(block)
     return [tuple(run) for run in runs]
+
+
+def _screened(
+    spec: DataSpec,
+    source: Source,
+    rows: RowPlan,
+    partials: Mapping[str, ColumnPartial],
+    *,
+    seed: int,
+    engine: Engine,
+) -> RowPlan:
+    """The plan after the screen, which looks at the train rows as a linear model would."""
+    features, _ = plan_features(spec, source)
+    schema = _schema(spec, source, rows, [each for each in features if partials[each.name].count], partials)
+    return screen_rows(spec, source, rows, fit_transform(schema, partials, "dense"), seed=seed, engine=engine)
 
 
 def _schema(

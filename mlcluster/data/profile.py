@@ -19,11 +19,12 @@ from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.engine import Engine, LocalEngine
 from mlcluster.data.findings import Finding
 from mlcluster.data.hashing import hash_mask
+from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.profile_html import render_html
 from mlcluster.data.profile_pass import ProfileKind, profile_kind, read_for_profile
 from mlcluster.data.profile_text import render_text
 from mlcluster.data.schema import FeatureColumn, TableSchema
-from mlcluster.data.source import Source, read_source
+from mlcluster.data.source import Source
 from mlcluster.data.split import SPLITS
 from mlcluster.data.statistics import CategoryPartial, ColumnPartial, NumberPartial
 from mlcluster.spec import DataSpec
@@ -116,7 +117,7 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True, engine: Engi
         DataError: the data cannot be read, a column is absent, or the target cannot be learned; and, unless lenient, a
             column is of no use, or an expectation is broken under `bad_rows: fail`.
     """
-    source = read_source(spec.source, base=base)
+    source, noted = read_labelled_source(spec, base=base)
     check_roles(spec, source)
     asked = spec if spec.bad_rows == "fail" and not is_lenient else spec.model_copy(update={"bad_rows": "warn"})
     if not is_lenient:
@@ -127,7 +128,7 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True, engine: Engi
     rows = reading.rows
     schema = TableSchema(features=tuple(features), target=rows.target)
     labels = np.concatenate(rows.labels)
-    findings += [*rows.findings, *row_findings(reading.hashes, hash_mask(source.num_rows))]
+    findings += [*noted, *rows.findings, *row_findings(reading.hashes, hash_mask(source.num_rows))]
     findings += column_findings(reading.sample, schema) if reading.sample.num_rows else []
     return DataProfile(
         source=spec.source,

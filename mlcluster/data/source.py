@@ -15,7 +15,9 @@ from itertools import accumulate
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
@@ -47,6 +49,17 @@ class SourceFile:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class FilledTarget:
+    """Labels from elsewhere for some rows of a block: `rows` (k,) within the block, `values` in the column's type."""
+
+    column: str
+    rows: tuple[int, ...]
+    values: pa.Array
+    weak_rows: frozenset[int] = frozenset()
+    """Rows whose label no person gave: they may be learned from, and nothing is judged by them."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Block:
     """What one task reads. `root` is a URI for a remote file system, and None for the local one."""
 
@@ -58,6 +71,7 @@ class Block:
     first_row: int
     """How many rows of the source stand before it."""
     num_rows: int
+    filled: FilledTarget | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,13 +160,14 @@ def read_block(
     try:
         if block.format == "parquet":
             with filesystem.open_input_file(block.path) as stream:
-                coded = [field.name for field in fields if pa.types.is_dictionary(field.type)]
-                file = pq.ParquetFile(stream, read_dictionary=coded)
-                held = [n for n in names if n in file.schema_arrow.names]
-                table = file.read_row_group(block.row_group, held, use_threads=False)
+                metadata = pq.read_metadata(stream)
+                held = set(metadata.schema.to_arrow_schema().names) & set(names)
+                coded = [f.name for f in fields if pa.types.is_dictionary(f.type) and f.name in held]
+                file = pq.ParquetFile(stream, metadata=metadata, read_dictionary=coded)
+                table = file.read_row_group(block.row_group, [n for n in names if n in held], use_threads=False)
         else:
             table = _read_text(filesystem, block.path, block.format, schema)
-        arrays = [_as_type(table, field) for field in fields]
+        arrays = [_filled(_as_type(table, field), field.name, block.filled) for field in fields]
     except (OSError, pa.ArrowException, UnicodeError, ValueError) as error:
         reason = _without_credentials(str(error)).split("\n", maxsplit=1)[0][:160]
         raise DataError(f"data.source = {block.path} cannot be read ({reason}); check the file.") from error
@@ -313,6 +328,17 @@ def _as_type(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     if column.type != field.type.value_type:
         column = column.cast(field.type.value_type)
     return column.dictionary_encode()
+
+
+def _filled(column: pa.ChunkedArray, name: str, filled: FilledTarget | None) -> pa.ChunkedArray:
+    if filled is None or filled.column != name:
+        return column
+    is_coded = pa.types.is_dictionary(column.type)
+    plain = column.cast(column.type.value_type) if is_coded else column
+    is_filled = np.zeros(len(column), dtype=np.bool_)
+    is_filled[list(filled.rows)] = True
+    whole = pa.chunked_array([pc.replace_with_mask(plain.combine_chunks(), pa.array(is_filled), filled.values)])
+    return whole.dictionary_encode() if is_coded else whole
 
 
 def _hashed(filesystem: fs.FileSystem, path: str, name: str) -> SourceFile:

@@ -80,6 +80,8 @@ class SurveyPart:
     ordered: Mapping[str, npt.NDArray[np.float64]] = field(default_factory=dict)
     """Of columns that must increase."""
     summaries: Mapping[str, ColumnSummary] = field(default_factory=dict)
+    weak: tuple[int, ...] = ()
+    """Rows whose target is a label that no person gave."""
 
 
 class Survey:
@@ -168,6 +170,9 @@ def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
         labels = split_by_hash(hashes, spec.split, seed=task.seed)
         keys = key_missing = None
     labels[missing_mask(target)] = UNLABELLED
+    weak = list(task.block.filled.weak_rows) if task.block.filled is not None else []
+    if is_local(spec):
+        _keep_weak_rows_to_train(labels, weak)
     if spec.bad_rows == "quarantine":
         for violation in found:
             labels[violation.rows] = QUARANTINED
@@ -186,7 +191,14 @@ def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
         unique={name: (value_hashes(table.column(name)), missing_mask(table.column(name))) for name in unique},
         ordered={name: time_values(table.column(name), name) for name, each in spec.expect.items() if each.increasing},
         summaries=summarise(table, spec.expect),
+        weak=tuple(weak),
     )
+
+
+def _keep_weak_rows_to_train(labels: SplitLabels, rows: Sequence[int]) -> None:
+    """What no person has labelled may be learned from, and nothing is judged by it."""
+    places = np.array(rows, dtype=np.int64)
+    labels[places[labels[places] > TRAIN]] = UNLABELLED
 
 
 def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int) -> RowPlan:
@@ -211,6 +223,8 @@ def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int) -
     labels[list(bad_rows)] = QUARANTINED
     findings += _act_on_columns(spec, column_violations([part.summaries for part in parts], spec.expect))
     rule = _place(spec, schema, survey, seed)
+    for part in parts:
+        _keep_weak_rows_to_train(part.labels, part.weak)
     _refuse_empty_splits(spec, labels)
     findings += _entity_overlap(spec, parts, labels, rule)
     return RowPlan(

@@ -6,6 +6,7 @@ every bad key with its line. Not here: whether the data holds what the spec name
 
 from mlcluster.spec.axis import AxisSpec, narrowed
 from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task, span_seconds
+from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
 from mlcluster.spec.serve import DriftSpec, MonitorSpec, Replicas, ServeSpec
@@ -56,6 +57,7 @@ __all__ = [
     "FloatDomain",
     "GateSpec",
     "IntDomain",
+    "LabelsSpec",
     "LimitsSpec",
     "Metric",
     "MonitorSpec",
@@ -63,6 +65,8 @@ __all__ = [
     "ProjectSpec",
     "Range",
     "Replicas",
+    "ScreenAction",
+    "ScreenSpec",
     "Search",
     "SearchSpace",
     "ServeSpec",

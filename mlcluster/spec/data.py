@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from mlcluster.spec.base import Section
+from mlcluster.spec.labels import LabelsSpec, ScreenSpec
 
 Task = Literal["classification", "regression"]
 BadRows = Literal["fail", "quarantine", "warn"]
@@ -181,6 +182,8 @@ class DataSpec(Section):
     split: Annotated[SplitSpec, BeforeValidator(_split_from_short_form)] = SplitSpec()
     expect: dict[str, Expectation] = Field(default_factory=dict)
     bad_rows: BadRows = "fail"
+    labels: LabelsSpec = LabelsSpec()
+    screen: ScreenSpec = ScreenSpec()
 
     @field_validator("exclude", "sensitive", mode="before")
     @classmethod

@@ -1,0 +1,1 @@
+"""Cases for `bench_labels.py`: planted functions, annotators and poison, and real tables."""
