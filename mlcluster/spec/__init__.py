@@ -9,6 +9,7 @@ from mlcluster.spec.data import BadRows, DataSpec, Expectation, SplitSpec, Task
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
 from mlcluster.spec.serve import DriftSpec, MonitorSpec, Replicas, ServeSpec
+from mlcluster.spec.sources import NORMALISATIONS, JoinKey, JoinSpec, Normalisation, SourceSpec
 from mlcluster.spec.space import (
     ChoiceDomain,
     Configuration,
@@ -42,6 +43,7 @@ __all__ = [
     "FAIRNESS_METRICS",
     "FAMILIES",
     "GATE_METRICS",
+    "NORMALISATIONS",
     "AxisSpec",
     "BadRows",
     "BudgetSpec",
@@ -56,15 +58,19 @@ __all__ = [
     "FloatDomain",
     "GateSpec",
     "IntDomain",
+    "JoinKey",
+    "JoinSpec",
     "LimitsSpec",
     "Metric",
     "MonitorSpec",
+    "Normalisation",
     "PricesSpec",
     "ProjectSpec",
     "Replicas",
     "Search",
     "SearchSpace",
     "ServeSpec",
+    "SourceSpec",
     "SplitSpec",
     "Task",
     "TuneSpec",
