@@ -33,6 +33,7 @@ def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
             folder=context.run.snapshot,
             seed=context.seed,
             engine=engine,
+            cache=context.sources,
         )
     context.run.update(data="done")
     rows = ", ".join(f"{count} {split}" for split, count in snapshot.num_rows.items())

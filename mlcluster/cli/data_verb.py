@@ -1,4 +1,4 @@
-"""`data profile`: what the data is like, before anything is learned from it."""
+"""`data`: what there is to learn from, and what it is like, before anything is learned from it."""
 
 from __future__ import annotations
 
@@ -6,12 +6,17 @@ from pathlib import Path
 
 import click
 
+from mlcluster.cli.catalog_verb import find, ls, show
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
 
 
 @click.group()
 def data() -> None:
     """Look at the data."""
+
+
+for command in (ls, show, find):
+    data.add_command(command)
 
 
 @data.command()

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mlcluster.cli.cataloguing import Catalogue, SourceStatus
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
@@ -68,6 +69,7 @@ class Project:
         self.options = options or RunOptions()
         self.workspace = Workspace.of(folder, self.spec.project)
         self._progress = Progress(quiet=quiet)
+        self._catalogue = Catalogue(self.spec.data, folder=folder, workspace=self.workspace)
 
     @classmethod
     def load(
@@ -90,6 +92,19 @@ class Project:
     def profile(self) -> DataProfile:
         """One pass over the data: columns, splits and findings."""
         return self._profile(is_lenient=True)
+
+    def sources(self) -> list[SourceStatus]:
+        """Each source of the project as it is now; one that cannot be read says why."""
+        return self._catalogue.statuses()
+
+    def source(self, name: str) -> SourceStatus:
+        """One of them.
+
+        Raises:
+            DataError: there is none of that name, or it cannot be read.
+        """
+        with naming_lines(self._document):
+            return self._catalogue.status(name)
 
     def notes(self) -> tuple[str, ...]:
         """What the project file asks for and does not get yet."""
@@ -237,7 +252,8 @@ class Project:
 
     def _profile(self, *, is_lenient: bool) -> DataProfile:
         with naming_lines(self._document):
-            return profile(self.spec.data, base=self.folder, is_lenient=is_lenient)
+            found = profile(self.spec.data, base=self.folder, is_lenient=is_lenient, cache=self._catalogue.cache)
+            return self._catalogue.with_freshness(found)
 
     def _run(self, *, until: str) -> dict[str, Any]:
         with self.workspace.locked():
@@ -258,6 +274,7 @@ class Project:
 
     def _announce(self, until: str) -> Plan:
         plan = self.plan()
+        self._catalogue.note(plan.profile.sources)
         self._progress.stage("plan", f"{plan.profile.num_rows} rows, {plan.profile.task}, by {plan.metric}")
         for stage in plan.forecast.stages[: STAGES.index(until) + 1]:
             self._progress.say(
@@ -269,6 +286,8 @@ class Project:
         self._progress.say(f"         cap ${plan.forecast.cap_usd:g}")
         for note in self.notes():
             self._progress.say(f"note     {note}")
+        for finding in plan.profile.stale_sources:
+            self._progress.say(f"warning  {finding.message}")
         return plan
 
     def _check_port(self, until: str) -> None:
@@ -322,6 +341,7 @@ class Project:
             ledger=ledger,
             meter=StageMeter(ledger, usd_per_second=usd_per_second),
             progress=self._progress,
+            sources=self._catalogue.cache,
             seed=self.options.seed,
         )
 

@@ -11,7 +11,7 @@ from mlcluster.cli.data_stage import Baseline
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.verify_stage import Verified
 from mlcluster.cli.warm_start import HISTORY_ARTIFACT, TASK_TAG
-from mlcluster.data import DatasetSnapshot
+from mlcluster.data import DatasetSnapshot, SourceRecord
 from mlcluster.spec import spec_to_yaml
 from mlcluster.tracking import DatasetRecord, MetricPoint, RunRecord
 from mlcluster.train import METRICS
@@ -51,6 +51,7 @@ def run_record(
         },
         artifacts=_artifacts(context, result, verified, report),
         dataset=_dataset_record(context, snapshot),
+        sources=source_records(snapshot),
         children=tuple(_trial_record(one, result.metric) for one in result.trials.values()),
         is_failed=not verified.verdict.passed,
     )
@@ -146,6 +147,36 @@ def _dataset_record(context: RunContext, snapshot: DatasetSnapshot) -> DatasetRe
         schema=_mlflow_schema(snapshot),
         profile={f"num_rows_{split}": count for split, count in snapshot.num_rows.items()},
     )
+
+
+def source_records(snapshot: DatasetSnapshot) -> tuple[DatasetRecord, ...]:
+    """Each source of the snapshot as a data set of its own; older snapshots have none written down."""
+    sources = [SourceRecord.from_json(value) for value in snapshot.manifest.get("sources", ())]
+    return tuple(
+        DatasetRecord(
+            name=source.name,
+            digest=source.sha256,
+            source=source.place if source.version is None else f"{source.place}@{source.version}",
+            schema={
+                "mlflow_colspec": [
+                    {"type": _mlflow_type(column.type), "name": column.name, "required": False}
+                    for column in source.columns
+                ]
+            },
+            profile={"num_rows": source.num_rows, "size_bytes": source.size_bytes, "sha256": source.sha256},
+            kind=source.kind,
+            context="source",
+        )
+        for source in sources
+    )
+
+
+def _mlflow_type(arrow_type: str) -> str:
+    """MLflow's word for an Arrow type; text for those that it has none for."""
+    for beginning, name in (("timestamp", "datetime"), ("date", "datetime"), ("int", "long"), ("uint", "long")):
+        if arrow_type.startswith(beginning):
+            return name
+    return {"double": "double", "float": "float", "halffloat": "float", "bool": "boolean"}.get(arrow_type, "string")
 
 
 def _mlflow_schema(snapshot: DatasetSnapshot) -> Mapping[str, Any]:

@@ -1,9 +1,11 @@
 """What exactly is learned from?
 
-In: the `data:` section of a project file. Out: a `DatasetSnapshot`, with schema, splits, fitted transforms and a
-content hash, or one error that names the key. Not here: Ray, which runs the same functions from `ray_engine.py`.
+In: the `data:` section of a project file; `catalog/` opens its sources, `joins/` puts them together. Out: a
+`DatasetSnapshot`, with schema, splits, fitted transforms and a content hash, or one error that names the key. Not here:
+Ray, which runs the same functions from `ray_engine.py`.
 """
 
+from mlcluster.data.catalog import CatalogFile, SourceCache, SourceRecord
 from mlcluster.data.conform import RowError, columns_to_table, conform, rows_to_table
 from mlcluster.data.engine import Engine, LocalEngine
 from mlcluster.data.findings import Finding
@@ -16,6 +18,7 @@ from mlcluster.data.transform import ENCODINGS, Encoding, Transform
 
 __all__ = [
     "ENCODINGS",
+    "CatalogFile",
     "ColumnKind",
     "ColumnProfile",
     "DataProfile",
@@ -27,6 +30,8 @@ __all__ = [
     "Label",
     "LocalEngine",
     "RowError",
+    "SourceCache",
+    "SourceRecord",
     "TableSchema",
     "TargetColumn",
     "TaskKind",

@@ -14,10 +14,12 @@ FindingKind = Literal[
     "duplicate_rows",
     "entity_overlap",
     "id_like",
+    "join",
     "leak",
     "many_missing",
     "sentinel",
     "split_overlap",
+    "stale_source",
     "target_missing",
     "unsupported",
 ]

@@ -14,15 +14,17 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlcluster.data.catalog import SourceCache
 from mlcluster.data.columns import ColumnPlan, all_missing, check_roles, comparable_columns, plan_features
 from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.engine import Engine
 from mlcluster.data.findings import Finding
 from mlcluster.data.fit import fit_transform
+from mlcluster.data.gather import gather
 from mlcluster.data.passes import StatisticsTask, WritePart, WriteTask, collect_statistics, write_block
 from mlcluster.data.schema import FeatureColumn, TableSchema
 from mlcluster.data.snapshot import FORMAT_VERSION, DatasetSnapshot, identity_digest, snapshot_from
-from mlcluster.data.source import Source, read_source
+from mlcluster.data.source import Source
 from mlcluster.data.split import SPLITS
 from mlcluster.data.statistics import ColumnPartial, merge
 from mlcluster.data.survey import RowPlan, SurveyTask, plan_rows, survey_block
@@ -37,13 +39,17 @@ _SAMPLE_ROWS = 100_000
 @dataclass(frozen=True, kw_only=True)
 class _Prepared:
     source: Source
+    origin: Mapping[str, Any]
+    """The sources and joins that it came from, for the manifest."""
     rows: RowPlan
     schema: TableSchema
     transforms: Mapping[str, Transform]
     findings: tuple[Finding, ...]
 
 
-def prepare(spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engine) -> DatasetSnapshot:
+def prepare(
+    spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engine, cache: SourceCache | None = None
+) -> DatasetSnapshot:
     """The snapshot of the data, written to `folder`, which is replaced in one step when all went well.
 
     Relative sources start at `base`. The digest depends on the data, the spec and the seed, not on the engine.
@@ -52,7 +58,8 @@ def prepare(spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engi
         DataError: the data is unreadable, or is not what the spec says.
         ClusterError: the engine's machines do not share `folder`.
     """
-    source = read_source(spec.source, base=base)
+    gathered = gather(spec, base=base, cache=cache)
+    source = gathered.source
     check_roles(spec, source)
     features, findings = plan_features(spec, source)
     surveys = engine.run(
@@ -64,10 +71,11 @@ def prepare(spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engi
     schema = _schema(spec, source, rows, [feature for feature in features if feature.name not in empty], partials)
     prepared = _Prepared(
         source=source,
+        origin=gathered.to_manifest(),
         rows=rows,
         schema=schema,
         transforms={encoding: fit_transform(schema, partials, encoding) for encoding in ENCODINGS},
-        findings=(*findings, *(all_missing(name) for name in empty), *rows.findings),
+        findings=(*gathered.findings, *findings, *(all_missing(name) for name in empty), *rows.findings),
     )
     return _written(spec, prepared, folder, engine)
 
@@ -162,6 +170,8 @@ def _manifest(prepared: _Prepared, parts: Sequence[WritePart]) -> dict[str, Any]
         "split": prepared.rows.rule.to_json(),
         "labels": prepared.rows.labels_digest,
         "transforms": {name: transform.digest for name, transform in prepared.transforms.items()},
+        # Only where there are some: what was made before there were joins keeps its digest.
+        **({"joins": [join["asked"] for join in joins]} if (joins := prepared.origin["joins"]) else {}),
     }
     hashes = _hashes(parts)
     manifest = {
@@ -169,6 +179,7 @@ def _manifest(prepared: _Prepared, parts: Sequence[WritePart]) -> dict[str, Any]
         "name": prepared.source.name,
         "digest": identity_digest(identity),
         "source": prepared.source.text,
+        **prepared.origin,
         "files": [asdict(file) for file in prepared.source.files],
         "identity": identity,
         "num_rows": {split: sum(map(len, hashes[split])) for split in SPLITS},

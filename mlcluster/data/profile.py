@@ -15,14 +15,17 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from mlcluster.data.catalog import SourceCache, SourceRecord
 from mlcluster.data.columns import check_roles, comparable_columns, feature_kind, plan_features
 from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.findings import Finding
+from mlcluster.data.gather import gather
 from mlcluster.data.hashing import HashVector, row_hashes
+from mlcluster.data.joins import JoinReport
 from mlcluster.data.profile_html import render_html
 from mlcluster.data.profile_text import render_text
 from mlcluster.data.schema import FeatureColumn, TableSchema
-from mlcluster.data.source import Source, read_block, read_source
+from mlcluster.data.source import Source, read_block
 from mlcluster.data.split import SPLITS, TRAIN, time_values
 from mlcluster.data.statistics import (
     CategoryPartial,
@@ -87,10 +90,19 @@ class DataProfile:
     num_split_rows: dict[str, int]
     columns: tuple[ColumnProfile, ...]
     findings: tuple[Finding, ...]
+    sources: tuple[SourceRecord, ...] = ()
+    """Each source that was used, that of `data.source` first."""
+    joins: tuple[JoinReport, ...] = ()
+
+    @property
+    def stale_sources(self) -> tuple[Finding, ...]:
+        """Those of the findings that say that a source is older than it may be."""
+        return tuple(finding for finding in self.findings if finding.kind == "stale_source")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, with a suggested `expect` block."""
-        return {**asdict(self), "suggested_expect": self.suggested_expect()}
+        joins = [report.to_json() for report in self.joins]
+        return {**asdict(self), "joins": joins, "suggested_expect": self.suggested_expect()}
 
     def summary(self) -> str:
         """A table for a terminal, and the findings."""
@@ -119,14 +131,15 @@ class DataProfile:
         return suggested
 
 
-def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True) -> DataProfile:
+def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True, cache: SourceCache | None = None) -> DataProfile:
     """The profile of the data that `spec` names; with `is_lenient` a finding takes the place of an error.
 
     Raises:
         DataError: the data cannot be read, a column is absent, or the target cannot be learned; and, unless lenient, a
             column is of no use, or an expectation is broken under `bad_rows: fail`.
     """
-    source = read_source(spec.source, base=base)
+    gathered = gather(spec, base=base, cache=cache, is_lenient=is_lenient)
+    source = gathered.source
     check_roles(spec, source)
     asked = spec if spec.bad_rows == "fail" and not is_lenient else spec.model_copy(update={"bad_rows": "warn"})
     surveys = [survey_block(SurveyTask(block=block, schema=source.schema, spec=asked)) for block in source.blocks]
@@ -137,7 +150,7 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True) -> DataProfi
     schema = TableSchema(features=tuple(features), target=rows.target)
     reading = _read_all(spec, source, rows, schema)
     labels = np.concatenate(rows.labels)
-    findings += [*rows.findings, *row_findings(reading.hashes)]
+    findings += [*gathered.findings, *rows.findings, *row_findings(reading.hashes)]
     findings += column_findings(reading.sample, schema) if reading.sample.num_rows else []
     return DataProfile(
         source=spec.source,
@@ -149,6 +162,8 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True) -> DataProfi
         num_split_rows={split: int((labels == label).sum()) for label, split in enumerate(SPLITS)},
         columns=tuple(_column_profile(field, spec, reading.partials[field.name]) for field in source.schema),
         findings=tuple(sorted(findings, key=lambda finding: finding.severity == "info")),
+        sources=gathered.records,
+        joins=gathered.joins,
     )
 
 

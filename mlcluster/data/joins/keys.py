@@ -1,0 +1,124 @@
+"""Keys as texts that are equal where two sources mean the same, whatever types they are kept in, and as numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlcluster.data.joins.normalise import normalised
+from mlcluster.data.transform import dictionary_of
+from mlcluster.spec import JoinSpec
+
+_PARTS = "\x1f"
+"""Between the columns of a key: the unit separator of ASCII, which no key holds."""
+NONE = -1
+AMBIGUOUS = -2
+
+Groups = npt.NDArray[np.int64]
+"""For each row (n,) the number of its key on the right; `NONE` or `AMBIGUOUS` where it has none."""
+
+
+def key_texts(table: pa.Table, columns: Sequence[str]) -> pa.Array:
+    """The key of each row as text, null where a part of it is missing, (n,). 7, 7.0 and "7" are one key."""
+    parts = [_texts(table.column(name)) for name in columns]
+    joined = parts[0] if len(parts) == 1 else pc.binary_join_element_wise(*parts, _PARTS, null_handling="emit_null")
+    return joined.combine_chunks() if isinstance(joined, pa.ChunkedArray) else joined
+
+
+def shown(text: str) -> str:
+    """A key for people."""
+    return text.replace(_PARTS, " | ")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RightKeys:
+    """The keys of the other source. A key's number says where its rows begin in `rows`, and how many there are."""
+
+    as_is: pa.Array
+    """The distinct keys, (k,)."""
+    by_form: pa.Array
+    """The distinct normalised forms, (m,)."""
+    form_groups: Groups
+    """For each form the key's number, or `AMBIGUOUS` where several keys share it, (m,)."""
+    starts: npt.NDArray[np.int64]
+    counts: npt.NDArray[np.int64]
+    rows: npt.NDArray[np.int64]
+    """Numbers of the other source's rows, by key and in their order."""
+
+    @classmethod
+    def of(cls, texts: pa.Array, wanted: JoinSpec) -> RightKeys:
+        encoded = dictionary_of(pa.chunked_array([texts]))
+        keys = encoded.dictionary
+        groups = pc.fill_null(encoded.indices, len(keys)).to_numpy(zero_copy_only=False).astype(np.int64)
+        order = np.argsort(groups, kind="stable")
+        counts = np.bincount(groups, minlength=len(keys) + 1)[: len(keys)].astype(np.int64)
+        forms = dictionary_of(pa.chunked_array([_forms(keys, wanted)]))
+        of_form = forms.indices.to_numpy(zero_copy_only=False)
+        form_groups = np.full(len(forms.dictionary), NONE, dtype=np.int64)
+        form_groups[of_form] = np.arange(len(keys))
+        form_groups[np.bincount(of_form, minlength=len(form_groups)) > 1] = AMBIGUOUS
+        return cls(
+            as_is=keys,
+            by_form=forms.dictionary,
+            form_groups=form_groups,
+            starts=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64) if len(counts) else counts,
+            counts=counts,
+            rows=order[: int(counts.sum())],
+        )
+
+    def find(self, texts: pa.Array, wanted: JoinSpec) -> tuple[Groups, npt.NDArray[np.bool_]]:
+        """The key of each text, (n,), and whether it was found only in its normalised form.
+
+        A key that stands on the right just so is it, even where others have the same form.
+        """
+        encoded = dictionary_of(pa.chunked_array([texts]))
+        found = pc.fill_null(pc.index_in(encoded.dictionary, value_set=self.as_is), NONE)
+        groups = found.to_numpy(zero_copy_only=False).astype(np.int64)
+        is_normalised = np.zeros(len(groups), dtype=bool)
+        if wanted.normalise:
+            by_form = pc.index_in(_forms(encoded.dictionary, wanted), value_set=self.by_form)
+            places = pc.fill_null(by_form, NONE).to_numpy(zero_copy_only=False)
+            is_normalised = (groups == NONE) & (places != NONE)
+            groups[is_normalised] = self.form_groups[places[is_normalised]]
+            is_normalised &= groups != AMBIGUOUS
+        rows = pc.fill_null(encoded.indices, len(groups)).to_numpy(zero_copy_only=False)
+        return np.append(groups, NONE)[rows], np.append(is_normalised, False)[rows]
+
+
+def _forms(keys: pa.Array, wanted: JoinSpec) -> pa.Array:
+    """The normalised form of each key, part by part, for an abbreviation ends with its part."""
+    if not wanted.normalise:
+        return keys
+    split = [key.split(_PARTS) for key in keys.to_pylist()]
+    flat = normalised([part for parts in split for part in parts], wanted.normalise, wanted.abbreviations)
+    width = len(wanted.on)
+    return pa.array([_PARTS.join(flat[start : start + width]) for start in range(0, len(flat), width)], pa.string())
+
+
+def _texts(column: pa.ChunkedArray) -> pa.Array:
+    """By value, for what a type says in one block it must say in all."""
+    kind = column.type
+    if pa.types.is_timestamp(kind):
+        column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
+    if pa.types.is_date64(kind):
+        column = column.cast(pa.date32())
+    encoded = dictionary_of(column)
+    words = [_text(value) for value in encoded.dictionary.to_pylist()]
+    return pa.array(words, pa.string()).take(encoded.indices)
+
+
+def _text(value: object) -> str | None:
+    if value is None or value != value:  # noqa: PLR0124 - NaN, which is a missing key
+        return None
+    if isinstance(value, float) and math.isinf(value):
+        return str(value)
+    if isinstance(value, float | Decimal) and value == int(value):
+        return str(int(value))
+    return str(value)
