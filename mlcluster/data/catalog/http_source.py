@@ -59,6 +59,8 @@ def fetch_file(asked: Asked, limits: HttpLimits, cache: SourceCache) -> Fetched:
                     return known
                 return _fetched(asked, limits, cache, answer)
         except (OSError, HTTPException, ValueError) as error:
+            if isinstance(error, urllib.error.HTTPError):
+                error.close()  # it holds the answer, and with it the line to the server
             reason = first_line(error, secret=url)
             raise DataError(
                 f"{asked.key} = {asked.shown} cannot be fetched ({reason}); check the URL, and that it answers."
@@ -113,6 +115,7 @@ class _SafeRedirects(urllib.request.HTTPRedirectHandler):
         new_url = str(answer[-1])
         scheme = urllib.parse.urlsplit(new_url).scheme
         if scheme not in ("http", "https") or (req.type == "https" and scheme == "http"):
+            answer[0].close()
             raise ValueError(f"it redirects to {scheme}://, which is not followed")
         return super().redirect_request(req, *answer)
 
