@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import time
 import urllib.error
@@ -92,20 +93,24 @@ def _open(url: str, known: Fetched | None) -> Any:
         _Unchanged(),
     ):
         opener.add_handler(handler)
-    headers = {"User-Agent": "mlcluster", "Accept-Encoding": "identity"}
-    if known is not None and known.etag is not None:
-        headers["If-None-Match"] = known.etag
-    elif known is not None and known.last_modified is not None:
-        headers["If-Modified-Since"] = known.last_modified
+    return opener.open(_request(url, known), timeout=_WAIT_SECONDS)
+
+
+def _request(url: str, known: Fetched | None) -> urllib.request.Request:
+    """User and password of the URL go to its own host alone, and not where that redirects to."""
     parts = urllib.parse.urlsplit(url)
+    plain = urllib.parse.urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    request = urllib.request.Request(plain)  # noqa: S310 - http and https only
+    request.add_header("User-Agent", "mlcluster")
+    request.add_header("Accept-Encoding", "identity")
+    if known is not None and known.etag is not None:
+        request.add_header("If-None-Match", known.etag)
+    elif known is not None and known.last_modified is not None:
+        request.add_header("If-Modified-Since", known.last_modified)
     if parts.username is not None:
-        password = urllib.request.HTTPPasswordMgrWithDefaultRealm()
-        place = parts.netloc.rpartition("@")[2]
-        url = urllib.parse.urlunsplit(parts._replace(netloc=place))
-        user, word = urllib.parse.unquote(parts.username), urllib.parse.unquote(parts.password or "")
-        password.add_password(None, url, user, word)
-        opener.add_handler(urllib.request.HTTPBasicAuthHandler(password))
-    return opener.open(urllib.request.Request(url, headers=headers), timeout=_WAIT_SECONDS)  # noqa: S310 - http(s) only
+        pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
+        request.add_unredirected_header("Authorization", f"Basic {base64.b64encode(pair.encode()).decode()}")
+    return request
 
 
 class _SafeRedirects(urllib.request.HTTPRedirectHandler):
