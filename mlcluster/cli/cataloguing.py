@@ -86,7 +86,7 @@ class Catalogue:
         Raises:
             DataError: there is none of that name, or it cannot be read.
         """
-        check_name(name, all_sources(self._spec), verb="data show")
+        check_name(name, all_sources(self._spec))
         opened = self._open(name)
         block = read_block(opened.source.blocks[0], opened.source.schema).slice(0, _FIRST_ROWS)
         return replace(self._status(name, opened), first_rows=tuple(block.to_pylist()), joins=self._joins_of(name))

@@ -118,7 +118,9 @@ class DataSpec(Section):
     @field_validator("joins")
     @classmethod
     def _joined_sources_are_there(cls, value: tuple[JoinSpec, ...], info: ValidationInfo) -> tuple[JoinSpec, ...]:
-        known = info.data.get("sources", {})
+        if "sources" not in info.data:
+            return value  # they are wrong themselves, which is said already
+        known: dict[str, SourceSpec] = info.data["sources"]
         for join in value:
             if join.source not in known:
                 near = difflib.get_close_matches(join.source, known, n=1, cutoff=0.6)

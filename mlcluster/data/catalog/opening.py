@@ -158,9 +158,9 @@ def _name_of(text: str) -> str:
     return Source(text=Asked(key="", text=text).shown, files=(), blocks=(), schema=pa.schema([]), num_rows=0).name
 
 
-def check_name(name: str, sources: Mapping[str, SourceSpec], *, verb: str) -> None:
+def check_name(name: str, sources: Mapping[str, SourceSpec]) -> None:
     """Raises DataError where no source has that name."""
     if name not in sources:
         near = nearest_name(name, sources)
         fix = f"did you mean {near}?" if near else f"use one of {', '.join(sources)}."
-        raise DataError(f"{verb} = {name} is no source of this project; {fix}")
+        raise DataError(f"NAME = {name} is no source of this project; {fix}")
