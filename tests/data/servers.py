@@ -7,6 +7,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -63,7 +64,8 @@ def postgres() -> Iterator[str]:
             **somebody,  # type: ignore[call-overload]
         )
         try:
-            _wait_for(port, folder / "log")
+            _wait_for(port)
+            _wait_for_line(folder / "log", "ready to accept connections")
             yield f"postgresql://reader@127.0.0.1:{port}/postgres"
         finally:
             server.send_signal(signal.SIGINT)  # fast shutdown: ends the sessions too
@@ -78,14 +80,21 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait_for(port: int, log: Path) -> None:
+def _wait_for(port: int) -> None:
     until = time.monotonic() + _START_SECONDS
     while time.monotonic() < until:
         with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0 and "ready to accept connections" in log.read_text():
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
                 return
         time.sleep(0.05)
-    raise AssertionError(log.read_text())
+    raise AssertionError(f"nothing listens on port {port}")
+
+
+def _wait_for_line(log: Path, words: str) -> None:
+    until = time.monotonic() + _START_SECONDS
+    while words not in log.read_text():
+        assert time.monotonic() < until, log.read_text()
+        time.sleep(0.05)
 
 
 @dataclass
@@ -148,20 +157,23 @@ def http_site() -> Iterator[HttpSite]:
 
 @contextmanager
 def s3() -> Iterator[Callable[[str], str]]:
-    """A stand-in for S3 with an empty bucket `lake`; gives a function from a path in it to its URI."""
-    moto = pytest.importorskip("moto.server", reason="needs mlcluster[test]")
-    import logging
+    """A stand-in for S3 with an empty bucket `lake`; gives a function from a path in it to its URI.
 
+    A process of its own: who waits for it in this one may hold the interpreter's lock meanwhile.
+    """
+    pytest.importorskip("moto.server", reason="needs mlcluster[test]")
     from pyarrow import fs
 
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        options = f"endpoint_override={host}:{port}&scheme=http&region=us-east-1"
-        filesystem = fs.FileSystem.from_uri(f"s3://me:secret@lake?{options}&allow_bucket_creation=true")[0]
-        filesystem.create_dir("lake")
-        yield lambda path: f"s3://lake/{path}?{options}"
-    finally:
-        server.stop()
+    port = free_port()
+    with tempfile.TemporaryFile() as log:
+        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+        server = subprocess.Popen(command, stdout=log, stderr=log)
+        try:
+            _wait_for(port)
+            options = f"endpoint_override=127.0.0.1:{port}&scheme=http&region=us-east-1"
+            filesystem = fs.FileSystem.from_uri(f"s3://me:secret@lake?{options}&allow_bucket_creation=true")[0]
+            filesystem.create_dir("lake")
+            yield lambda path: f"s3://lake/{path}?{options}"
+        finally:
+            server.terminate()
+            server.wait(timeout=30)

@@ -71,6 +71,25 @@ def test_only_a_listed_hash_is_let_in(tmp_path: Path, lake: Callable[[str], str]
         open_named("it", spec, shelf)
 
 
+def test_a_delta_table_in_an_object_store_is_read_at_its_version(
+    tmp_path: Path, lake: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deltalake = pytest.importorskip("deltalake", reason="needs mlcluster[delta]")
+    for version in range(2):
+        deltalake.write_deltalake(str(tmp_path / "t"), people(300, seed=version), mode="overwrite")
+    filesystem, path = fs.FileSystem.from_uri(lake("table"))
+    fs.copy_files(str(tmp_path / "t"), path, destination_filesystem=filesystem)
+    assert snapshot_of(tmp_path, lake("table")).digest == snapshot_of(tmp_path, "t").digest
+    monkeypatch.setenv("WORD", "secret")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    shelf = Shelf(base=tmp_path, cache=SourceCache(tmp_path / "cache"))
+    old = SourceSpec.model_validate({"path": lake("table").replace("s3://", "s3://me:${WORD}@"), "version": 0})
+    records = [open_named("it", spec, shelf).record for spec in (old, SourceSpec(path="t@0"))]
+    assert records[0].sha256 == records[1].sha256
+    assert "secret" not in str(records)
+
+
 def test_what_is_not_there_is_an_error_without_the_keys(
     tmp_path: Path, lake: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit, urlunsplit
 
 import pyarrow as pa
 from pyarrow import fs
@@ -72,13 +73,28 @@ def _opened(asked: Asked, version: int | None, base: Path) -> tuple[Any, tuple[t
     location = locate(asked, base)
     reasons = (DeltaError, OSError, pa.ArrowException, ValueError)
     try:
-        return DeltaTable(location.root or location.path, version=version), reasons
+        place, options = (location.path, None) if location.root is None else _store(location.root)
+        return DeltaTable(place, version=version, storage_options=options), reasons
     except reasons as error:
         shown = "" if version is None else f" at version {version}"
         raise DataError(
             f"{asked.key} = {asked.shown} has no Delta table{shown} that can be opened ({first_line(error)}); "
             "check the path and the version."
         ) from error
+
+
+def _store(root: str) -> tuple[str, dict[str, str]]:
+    """An object store's URI without its options, and these in the words of the Delta library."""
+    parts = urlsplit(root)
+    given = dict(parse_qsl(parts.query))
+    options = {"AWS_REGION": given["region"]} if "region" in given else {}
+    if "endpoint_override" in given:
+        scheme = given.get("scheme", "https")
+        options |= {"AWS_ENDPOINT_URL": f"{scheme}://{given['endpoint_override']}"}
+        options |= {"AWS_ALLOW_HTTP": "true"} if scheme == "http" else {}
+    if parts.username and parts.password:
+        options |= {"AWS_ACCESS_KEY_ID": unquote(parts.username), "AWS_SECRET_ACCESS_KEY": unquote(parts.password)}
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2], query="")), options
 
 
 def _rows(table: Any) -> pa.RecordBatchReader:

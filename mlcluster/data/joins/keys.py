@@ -18,6 +18,8 @@ from mlcluster.spec import JoinSpec
 
 _PARTS = "\x1f"
 """Between the columns of a key: the unit separator of ASCII, which no key holds."""
+_MAX_KNOWN = 2_000_000
+"""Some 300 MB of short keys."""
 NONE = -1
 AMBIGUOUS = -2
 
@@ -51,6 +53,8 @@ class RightKeys:
     counts: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
     """Numbers of the other source's rows, by key and in their order."""
+    known_forms: dict[str, str]
+    """By key, those of both sides."""
 
     @classmethod
     def of(cls, texts: pa.Array, wanted: JoinSpec) -> RightKeys:
@@ -59,7 +63,8 @@ class RightKeys:
         groups = pc.fill_null(encoded.indices, len(keys)).to_numpy(zero_copy_only=False).astype(np.int64)
         order = np.argsort(groups, kind="stable")
         counts = np.bincount(groups, minlength=len(keys) + 1)[: len(keys)].astype(np.int64)
-        forms = dictionary_of(pa.chunked_array([_forms(keys, wanted)]))
+        known: dict[str, str] = {}
+        forms = dictionary_of(pa.chunked_array([_forms(keys, wanted, known)]))
         of_form = forms.indices.to_numpy(zero_copy_only=False)
         form_groups = np.full(len(forms.dictionary), NONE, dtype=np.int64)
         form_groups[of_form] = np.arange(len(keys))
@@ -71,6 +76,7 @@ class RightKeys:
             starts=np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int64) if len(counts) else counts,
             counts=counts,
             rows=order[: int(counts.sum())],
+            known_forms=known,
         )
 
     def find(self, texts: pa.Array, wanted: JoinSpec) -> tuple[Groups, npt.NDArray[np.bool_]]:
@@ -83,7 +89,7 @@ class RightKeys:
         groups = found.to_numpy(zero_copy_only=False).astype(np.int64)
         is_normalised = np.zeros(len(groups), dtype=bool)
         if wanted.normalise:
-            by_form = pc.index_in(_forms(encoded.dictionary, wanted), value_set=self.by_form)
+            by_form = pc.index_in(_forms(encoded.dictionary, wanted, self.known_forms), value_set=self.by_form)
             places = pc.fill_null(by_form, NONE).to_numpy(zero_copy_only=False)
             is_normalised = (groups == NONE) & (places != NONE)
             groups[is_normalised] = self.form_groups[places[is_normalised]]
@@ -92,19 +98,30 @@ class RightKeys:
         return np.append(groups, NONE)[rows], np.append(is_normalised, False)[rows]
 
 
-def _forms(keys: pa.Array, wanted: JoinSpec) -> pa.Array:
-    """The normalised form of each key, part by part, for an abbreviation ends with its part."""
+def _forms(keys: pa.Array, wanted: JoinSpec, known: dict[str, str]) -> pa.Array:
+    """The normalised form of each key, part by part, for an abbreviation ends with its part.
+
+    `known` are forms from before, for the same keys come again in each block.
+    """
     if not wanted.normalise:
         return keys
-    split = [key.split(_PARTS) for key in keys.to_pylist()]
-    flat = normalised([part for parts in split for part in parts], wanted.normalise, wanted.abbreviations)
+    texts = keys.to_pylist()
+    new = [text for text in texts if text not in known]
+    if len(known) + len(new) > _MAX_KNOWN:
+        known.clear()
+        new = texts
+    flat = normalised([part for text in new for part in text.split(_PARTS)], wanted.normalise, wanted.abbreviations)
     width = len(wanted.on)
-    return pa.array([_PARTS.join(flat[start : start + width]) for start in range(0, len(flat), width)], pa.string())
+    forms = (_PARTS.join(flat[start : start + width]) for start in range(0, len(flat), width))
+    known.update(zip(new, forms, strict=True))
+    return pa.array([known[text] for text in texts], pa.string())
 
 
 def _texts(column: pa.ChunkedArray) -> pa.Array:
     """By value, for what a type says in one block it must say in all."""
     kind = column.type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_integer(kind):
+        return column.cast(pa.string()).combine_chunks()
     if pa.types.is_timestamp(kind):
         column = column.cast(pa.timestamp("us", tz=kind.tz), safe=False)
     if pa.types.is_date64(kind):
