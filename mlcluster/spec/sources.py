@@ -113,6 +113,8 @@ class JoinSpec(Section):
     """What two spellings of one key may differ in. Keys that agree as they stand are matched first."""
     abbreviations: dict[str, str] = Field(default_factory=dict)
     """Added to the built-in ones: `{bldg: building}`."""
+    near: Annotated[float, Field(ge=0.5, lt=1)] | None = None
+    """Also match keys to the nearest one that is at least so similar (0.5 to 1), for slips of the pen."""
     min_match: Annotated[float, Field(ge=0, le=1)] = 0.0
     """The least share of rows that must find their key; the run fails below it."""
     max_fan_out: Annotated[int, Field(ge=1)] = 1

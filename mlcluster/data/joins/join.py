@@ -20,13 +20,13 @@ import pyarrow.parquet as pq
 
 from mlcluster.data.catalog import SourceCache
 from mlcluster.data.conform import nearest_name
-from mlcluster.data.joins.keys import AMBIGUOUS, NONE, RightKeys, key_texts, shown
+from mlcluster.data.joins.keys import AMBIGUOUS, AS_IS, NEAR, NONE, NORMALISED, RightKeys, key_texts, shown
 from mlcluster.data.joins.report import NUM_EXAMPLES, JoinReport
 from mlcluster.data.source import Source, read_block, read_source
 from mlcluster.errors import DataError
 from mlcluster.spec import JoinSpec
 
-_FORM = 1
+_FORM = 2
 """Of what is kept; another one is joined anew."""
 
 
@@ -87,24 +87,26 @@ class _Join:
 
     def report(self) -> JoinReport:
         """From the keys alone; see `JoinReport`."""
-        counts: Counter[str] = Counter()
+        counts: Counter[str | int] = Counter()
         examples: dict[str, None] = {}
+        near: dict[str, None] = {}
         is_used = np.zeros(len(self.keys.counts), dtype=bool)
         largest = (0, "")
         for block in self.left.blocks:
             texts = key_texts(read_block(block, self.left.schema, self.left_keys), self.left_keys)
-            groups, is_normalised = self.keys.find(texts, self.wanted)
+            groups, ways = self.keys.find(texts, self.wanted)
             is_matched = groups >= 0
             found = self.keys.counts[groups[is_matched]]
             is_used[groups[is_matched]] = True
             is_null = texts.is_null().to_numpy(zero_copy_only=False)
             counts["in"] += len(groups)
-            counts["as_is"] += int((is_matched & ~is_normalised).sum())
-            counts["normalised"] += int(is_normalised.sum())
+            for way in (AS_IS, NORMALISED, NEAR):
+                counts[way] += int((is_matched & (ways == way)).sum())
             counts["missing"] += int(is_null.sum())
             counts["ambiguous"] += int((groups == AMBIGUOUS).sum())
             counts["out"] += int(found.sum()) + (int((~is_matched).sum()) if self.wanted.how == "left" else 0)
             _add_examples(examples, texts, ~is_matched & ~is_null)
+            self._add_pairs(near, texts, np.where(is_matched & (ways == NEAR), groups, NONE))
             if len(found) and found.max() > largest[0]:
                 row = int(np.flatnonzero(is_matched)[int(found.argmax())])
                 largest = (int(found.max()), shown(texts[row].as_py()))
@@ -116,8 +118,9 @@ class _Join:
             rows_in=counts["in"],
             rows_right=self.right.num_rows,
             rows_out=counts["out"],
-            matched_as_is=counts["as_is"],
-            matched_normalised=counts["normalised"],
+            matched_as_is=counts[AS_IS],
+            matched_normalised=counts[NORMALISED],
+            matched_near=counts[NEAR],
             missing_key=counts["missing"],
             ambiguous=counts["ambiguous"],
             unmatched_examples=tuple(examples),
@@ -125,7 +128,14 @@ class _Join:
             unmatched_right_examples=tuple(map(shown, lost_keys)),
             largest_fan_out=largest[0],
             largest_fan_out_key=largest[1] or None,
+            near_examples=tuple(near),
         )
+
+    def _add_pairs(self, near: dict[str, None], texts: pa.Array, groups: npt.NDArray[np.int64]) -> None:
+        for row in np.flatnonzero(groups >= 0).tolist():
+            if len(near) >= NUM_EXAMPLES:
+                return
+            near[f"{shown(texts[row].as_py())} ~ {shown(self.keys.as_is[groups[row]].as_py())}"] = None
 
     def block(self, rows: pa.Table) -> pa.Table:
         """The joined rows of one block: in its order, and for one row in the order of the other source."""

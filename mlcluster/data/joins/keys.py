@@ -12,6 +12,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlcluster.data.joins.nearest import NearestKeys
 from mlcluster.data.joins.normalise import normalised
 from mlcluster.data.transform import dictionary_of
 from mlcluster.spec import JoinSpec
@@ -23,6 +24,10 @@ _MAX_KNOWN = 2_000_000
 NONE = -1
 AMBIGUOUS = -2
 
+AS_IS, NORMALISED, NEAR = 0, 1, 2
+
+Ways = npt.NDArray[np.int8]
+"""For each row (n,) how its key was found."""
 Groups = npt.NDArray[np.int64]
 """For each row (n,) the number of its key on the right; `NONE` or `AMBIGUOUS` where it has none."""
 
@@ -55,6 +60,8 @@ class RightKeys:
     """Numbers of the other source's rows, by key and in their order."""
     known_forms: dict[str, str]
     """By key, those of both sides."""
+    nearest: NearestKeys | None
+    """Over `by_form`, where near keys are asked for."""
 
     @classmethod
     def of(cls, texts: pa.Array, wanted: JoinSpec) -> RightKeys:
@@ -77,25 +84,37 @@ class RightKeys:
             counts=counts,
             rows=order[: int(counts.sum())],
             known_forms=known,
+            nearest=None
+            if wanted.near is None or not len(keys)
+            else NearestKeys(forms.dictionary.to_pylist(), min_similarity=wanted.near),
         )
 
-    def find(self, texts: pa.Array, wanted: JoinSpec) -> tuple[Groups, npt.NDArray[np.bool_]]:
-        """The key of each text, (n,), and whether it was found only in its normalised form.
+    def find(self, texts: pa.Array, wanted: JoinSpec) -> tuple[Groups, Ways]:
+        """The key of each text, (n,), and how it was found.
 
-        A key that stands on the right just so is it, even where others have the same form.
+        A key that stands on the right just so is it, even where others have the same form or are near.
         """
         encoded = dictionary_of(pa.chunked_array([texts]))
         found = pc.fill_null(pc.index_in(encoded.dictionary, value_set=self.as_is), NONE)
         groups = found.to_numpy(zero_copy_only=False).astype(np.int64)
-        is_normalised = np.zeros(len(groups), dtype=bool)
+        ways = np.full(len(groups), AS_IS, dtype=np.int8)
+        forms = _forms(encoded.dictionary, wanted, self.known_forms)
         if wanted.normalise:
-            by_form = pc.index_in(_forms(encoded.dictionary, wanted, self.known_forms), value_set=self.by_form)
-            places = pc.fill_null(by_form, NONE).to_numpy(zero_copy_only=False)
-            is_normalised = (groups == NONE) & (places != NONE)
-            groups[is_normalised] = self.form_groups[places[is_normalised]]
-            is_normalised &= groups != AMBIGUOUS
+            by_form = pc.fill_null(pc.index_in(forms, value_set=self.by_form), NONE)
+            self._take(groups, ways, by_form.to_numpy(zero_copy_only=False), NORMALISED)
+        if self.nearest is not None:
+            is_open = groups == NONE
+            places = np.full(len(groups), NONE, dtype=np.int64)
+            places[is_open] = self.nearest.find(forms.filter(pa.array(is_open)).to_pylist())
+            self._take(groups, ways, places, NEAR)
         rows = pc.fill_null(encoded.indices, len(groups)).to_numpy(zero_copy_only=False)
-        return np.append(groups, NONE)[rows], np.append(is_normalised, False)[rows]
+        return np.append(groups, NONE)[rows], np.append(ways, np.int8(AS_IS))[rows]
+
+    def _take(self, groups: Groups, ways: Ways, places: npt.NDArray[np.int64], way: int) -> None:
+        """The keys at `places` of `by_form` for those that have none yet."""
+        is_found = (groups == NONE) & (places != NONE)
+        groups[is_found] = self.form_groups[places[is_found]]
+        ways[is_found] = way
 
 
 def _forms(keys: pa.Array, wanted: JoinSpec, known: dict[str, str]) -> pa.Array:

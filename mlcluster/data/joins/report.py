@@ -28,6 +28,8 @@ class JoinReport:
     matched_as_is: int
     matched_normalised: int
     """Rows that found their key only in its normalised form."""
+    matched_near: int
+    """Rows whose key is near to one on the right, and agrees with none."""
     missing_key: int
     ambiguous: int
     """Rows whose normalised key is that of several different keys on the right; they are taken for unmatched."""
@@ -38,10 +40,12 @@ class JoinReport:
     largest_fan_out: int
     """The most rows that one row has found."""
     largest_fan_out_key: str | None
+    near_examples: tuple[str, ...]
+    """`theirs ~ ours`, of the keys that were taken for slips."""
 
     @property
     def num_matched(self) -> int:
-        return self.matched_as_is + self.matched_normalised
+        return self.matched_as_is + self.matched_normalised + self.matched_near
 
     @property
     def match_rate(self) -> float:
@@ -72,6 +76,8 @@ class JoinReport:
             f"{self.unmatched_right:,} of {self.rows_right:,} rows of {self.source} were not found"
             + _examples(self.unmatched_right_examples),
         ]
+        if self.matched_near:
+            words.insert(1, f"{self.matched_near:,} of them by a near key{_examples(self.near_examples)}")
         if self.ambiguous:
             words.append(f"{self.ambiguous:,} could be several keys once normalised")
         if self.largest_fan_out > 1:
@@ -102,7 +108,7 @@ class JoinReport:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> JoinReport:
-        lists = ("on", "unmatched_examples", "unmatched_right_examples")
+        lists = ("on", "unmatched_examples", "unmatched_right_examples", "near_examples")
         known: dict[str, Any] = {field.name: value[field.name] for field in fields(cls)}
         return cls(**{**known, **{name: tuple(known[name]) for name in lists}})
 
