@@ -9,7 +9,7 @@ from mlcluster.spec.data import BadRows, DataSpec, Expectation, SplitSpec, Task
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
 from mlcluster.spec.serve import DriftSpec, MonitorSpec, Replicas, ServeSpec
-from mlcluster.spec.sources import NORMALISATIONS, JoinKey, JoinSpec, Normalisation, SourceSpec
+from mlcluster.spec.sources import NORMALISATIONS, JoinKey, JoinSpec, Normalisation, PlaceKey, SourceSpec
 from mlcluster.spec.space import (
     ChoiceDomain,
     Configuration,
@@ -64,6 +64,7 @@ __all__ = [
     "Metric",
     "MonitorSpec",
     "Normalisation",
+    "PlaceKey",
     "PricesSpec",
     "ProjectSpec",
     "Replicas",

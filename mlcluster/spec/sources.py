@@ -102,11 +102,27 @@ class JoinKey(Section):
         return {"left": value, "right": value} if isinstance(value, str) else value
 
 
+class PlaceKey(Section):
+    """Columns of latitude and longitude in degrees on either side, and how far apart two places may be."""
+
+    left: tuple[str, str]
+    right: tuple[str, str] | None = None
+    """As on the left, when left out."""
+    within_m: Annotated[float, Field(gt=0)]
+
+    @property
+    def on_right(self) -> tuple[str, str]:
+        """The columns of the other source."""
+        return self.right or self.left
+
+
 class JoinSpec(Section):
     """Columns of another source, found by a key."""
 
     source: SourceName
-    on: Annotated[tuple[JoinKey, ...], BeforeValidator(_as_list), Field(min_length=1)]
+    on: Annotated[tuple[JoinKey, ...], BeforeValidator(_as_list)] = ()
+    place: PlaceKey | None = None
+    """In place of `on`: the nearest row of the other source within a distance."""
     how: Literal["left", "inner"] = "left"
     """`left` keeps rows that find nothing, `inner` leaves them out."""
     normalise: Annotated[tuple[Normalisation, ...], BeforeValidator(_as_list)] = ()
@@ -131,6 +147,20 @@ class JoinSpec(Section):
 
     @model_validator(mode="after")
     def _check(self) -> JoinSpec:
+        if bool(self.on) == (self.place is not None):
+            raise ValueError("needs either on, the columns of its key, or place; give one of them")
+        if self.place is not None and (self.normalise or self.near is not None):
+            raise ValueError("normalises a place, which has no spelling; remove normalise and near")
         if self.abbreviations and "abbreviations" not in self.normalise:
             raise ValueError("has abbreviations that nothing uses; add abbreviations to its normalise")
         return self
+
+    @property
+    def left_columns(self) -> tuple[str, ...]:
+        """What the rows so far are held against."""
+        return self.place.left if self.place is not None else tuple(key.left for key in self.on)
+
+    @property
+    def right_columns(self) -> tuple[str, ...]:
+        """What the other source is held against."""
+        return self.place.on_right if self.place is not None else tuple(key.right for key in self.on)

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlcluster.data.catalog import SourceCache
 from mlcluster.data.conform import nearest_name
-from mlcluster.data.joins.keys import AMBIGUOUS, AS_IS, NEAR, NONE, NORMALISED, RightKeys, key_texts, shown
-from mlcluster.data.joins.report import NUM_EXAMPLES, JoinReport
+from mlcluster.data.joins.keys import NONE, RightKeys
+from mlcluster.data.joins.places import RightPlaces
+from mlcluster.data.joins.report import JoinReport
+from mlcluster.data.joins.tally import Tally
 from mlcluster.data.source import Source, read_block, read_source
 from mlcluster.errors import DataError
 from mlcluster.spec import JoinSpec
@@ -73,12 +73,11 @@ class _Join:
         self.wanted = wanted
         self.taken = taken
         """Column of the other source -> its name in the result."""
-        keys = [key.right for key in wanted.on]
-        tables = [read_block(block, right.schema, list(dict.fromkeys([*keys, *taken]))) for block in right.blocks]
-        self.right = pa.concat_tables(tables)
-        self.right_texts = key_texts(self.right, keys)
-        self.keys = RightKeys.of(self.right_texts, wanted)
-        self.left_keys = [key.left for key in wanted.on]
+        columns = list(dict.fromkeys([*wanted.right_columns, *taken]))
+        self.right = pa.concat_tables([read_block(block, right.schema, columns) for block in right.blocks])
+        self.keys: RightKeys | RightPlaces = (
+            RightKeys.of(self.right, wanted) if wanted.place is None else RightPlaces.of(self.right, wanted)
+        )
 
     @property
     def schema(self) -> pa.Schema:
@@ -87,59 +86,14 @@ class _Join:
 
     def report(self) -> JoinReport:
         """From the keys alone; see `JoinReport`."""
-        counts: Counter[str | int] = Counter()
-        examples: dict[str, None] = {}
-        near: dict[str, None] = {}
-        is_used = np.zeros(len(self.keys.counts), dtype=bool)
-        largest = (0, "")
+        tally = Tally(self.keys, self.wanted)
         for block in self.left.blocks:
-            texts = key_texts(read_block(block, self.left.schema, self.left_keys), self.left_keys)
-            groups, ways = self.keys.find(texts, self.wanted)
-            is_matched = groups >= 0
-            found = self.keys.counts[groups[is_matched]]
-            is_used[groups[is_matched]] = True
-            is_null = texts.is_null().to_numpy(zero_copy_only=False)
-            counts["in"] += len(groups)
-            for way in (AS_IS, NORMALISED, NEAR):
-                counts[way] += int((is_matched & (ways == way)).sum())
-            counts["missing"] += int(is_null.sum())
-            counts["ambiguous"] += int((groups == AMBIGUOUS).sum())
-            counts["out"] += int(found.sum()) + (int((~is_matched).sum()) if self.wanted.how == "left" else 0)
-            _add_examples(examples, texts, ~is_matched & ~is_null)
-            self._add_pairs(near, texts, np.where(is_matched & (ways == NEAR), groups, NONE))
-            if len(found) and found.max() > largest[0]:
-                row = int(np.flatnonzero(is_matched)[int(found.argmax())])
-                largest = (int(found.max()), shown(texts[row].as_py()))
-        lost_keys = self.keys.as_is.filter(pa.array(~is_used)).slice(0, NUM_EXAMPLES).to_pylist()
-        return JoinReport(
-            source=self.wanted.source,
-            on=tuple(key.left if key.left == key.right else f"{key.left} = {key.right}" for key in self.wanted.on),
-            how=self.wanted.how,
-            rows_in=counts["in"],
-            rows_right=self.right.num_rows,
-            rows_out=counts["out"],
-            matched_as_is=counts[AS_IS],
-            matched_normalised=counts[NORMALISED],
-            matched_near=counts[NEAR],
-            missing_key=counts["missing"],
-            ambiguous=counts["ambiguous"],
-            unmatched_examples=tuple(examples),
-            unmatched_right=self.right.num_rows - int(self.keys.counts[is_used].sum()),
-            unmatched_right_examples=tuple(map(shown, lost_keys)),
-            largest_fan_out=largest[0],
-            largest_fan_out_key=largest[1] or None,
-            near_examples=tuple(near),
-        )
-
-    def _add_pairs(self, near: dict[str, None], texts: pa.Array, groups: npt.NDArray[np.int64]) -> None:
-        for row in np.flatnonzero(groups >= 0).tolist():
-            if len(near) >= NUM_EXAMPLES:
-                return
-            near[f"{shown(texts[row].as_py())} ~ {shown(self.keys.as_is[groups[row]].as_py())}"] = None
+            tally.add(self.keys.find(read_block(block, self.left.schema, list(self.wanted.left_columns))))
+        return tally.report(rows_right=self.right.num_rows)
 
     def block(self, rows: pa.Table) -> pa.Table:
         """The joined rows of one block: in its order, and for one row in the order of the other source."""
-        groups, _ = self.keys.find(key_texts(rows, self.left_keys), self.wanted)
+        groups = self.keys.find(rows).groups
         counts = np.where(groups >= 0, np.append(self.keys.counts, 0)[groups], 0)
         repeats = np.maximum(counts, 1) if self.wanted.how == "left" else counts
         left_rows = np.repeat(np.arange(rows.num_rows), repeats)
@@ -170,23 +124,19 @@ def _make(join: _Join, cache: SourceCache, name: str) -> None:
         cache.adopt(path, f"{name}.json")
 
 
-def _add_examples(examples: dict[str, None], texts: pa.Array, is_wanted: npt.NDArray[np.bool_]) -> None:
-    for text in texts.filter(pa.array(is_wanted)).to_pylist():
-        if len(examples) >= NUM_EXAMPLES:
-            return
-        examples[shown(text)] = None
-
-
 def _columns_taken(left: Source, right: Source, wanted: JoinSpec) -> dict[str, str]:
     """Column of `right` -> its name in the result."""
     key = f"data.joins = {wanted.source}"
-    for join_key in wanted.on:
-        _refuse_absent(f"{key} is joined on {join_key.left}", join_key.left, left.schema.names, left.label)
-        _refuse_absent(f"{key} is joined on {join_key.right}", join_key.right, right.schema.names, wanted.source)
-    keys = {join_key.right for join_key in wanted.on}
+    for column in wanted.left_columns:
+        _refuse_absent(f"{key} is joined on {column}", column, left.schema.names, left.label)
+    for column in wanted.right_columns:
+        _refuse_absent(f"{key} is joined on {column}", column, right.schema.names, wanted.source)
+    if wanted.place is not None:
+        _refuse_words(key, left.schema, wanted.left_columns)
+        _refuse_words(key, right.schema, wanted.right_columns)
     for column in wanted.columns:
         _refuse_absent(f"{key} takes {column}", column, right.schema.names, wanted.source)
-    names = wanted.columns or tuple(name for name in right.schema.names if name not in keys)
+    names = wanted.columns or tuple(name for name in right.schema.names if name not in wanted.right_columns)
     taken = {name: f"{wanted.prefix}{name}" for name in names}
     twice = [new for new in taken.values() if new in left.schema.names]
     if twice:
@@ -194,6 +144,13 @@ def _columns_taken(left: Source, right: Source, wanted: JoinSpec) -> dict[str, s
             f"{key} brings the column {twice[0]}, which is there already; give a prefix, or name the columns."
         )
     return taken
+
+
+def _refuse_words(key: str, schema: pa.Schema, columns: Sequence[str]) -> None:
+    for column in columns:
+        kind = schema.field(column).type
+        if not (pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)):
+            raise DataError(f"{key} is joined on {column}, which is {kind} and no number of degrees; convert it.")
 
 
 def _refuse_absent(what: str, name: str, names: Sequence[str], whose: str) -> None:

@@ -32,6 +32,19 @@ Groups = npt.NDArray[np.int64]
 """For each row (n,) the number of its key on the right; `NONE` or `AMBIGUOUS` where it has none."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """What n rows have found: their keys as text (null where missing), which of the right's, and how."""
+
+    texts: pa.Array
+    groups: Groups
+    ways: Ways
+
+    @property
+    def is_matched(self) -> npt.NDArray[np.bool_]:
+        return self.groups >= 0
+
+
 def key_texts(table: pa.Table, columns: Sequence[str]) -> pa.Array:
     """The key of each row as text, null where a part of it is missing, (n,). 7, 7.0 and "7" are one key."""
     parts = [_texts(table.column(name)) for name in columns]
@@ -62,9 +75,12 @@ class RightKeys:
     """By key, those of both sides."""
     nearest: NearestKeys | None
     """Over `by_form`, where near keys are asked for."""
+    wanted: JoinSpec
 
     @classmethod
-    def of(cls, texts: pa.Array, wanted: JoinSpec) -> RightKeys:
+    def of(cls, right: pa.Table, wanted: JoinSpec) -> RightKeys:
+        """The keys of all rows; a missing one is found by nobody."""
+        texts = key_texts(right, wanted.right_columns)
         encoded = dictionary_of(pa.chunked_array([texts]))
         keys = encoded.dictionary
         groups = pc.fill_null(encoded.indices, len(keys)).to_numpy(zero_copy_only=False).astype(np.int64)
@@ -87,19 +103,21 @@ class RightKeys:
             nearest=None
             if wanted.near is None or not len(keys)
             else NearestKeys(forms.dictionary.to_pylist(), min_similarity=wanted.near),
+            wanted=wanted,
         )
 
-    def find(self, texts: pa.Array, wanted: JoinSpec) -> tuple[Groups, Ways]:
-        """The key of each text, (n,), and how it was found.
+    def find(self, rows: pa.Table) -> Found:
+        """The key of each row.
 
         A key that stands on the right just so is it, even where others have the same form or are near.
         """
+        texts = key_texts(rows, self.wanted.left_columns)
         encoded = dictionary_of(pa.chunked_array([texts]))
         found = pc.fill_null(pc.index_in(encoded.dictionary, value_set=self.as_is), NONE)
         groups = found.to_numpy(zero_copy_only=False).astype(np.int64)
         ways = np.full(len(groups), AS_IS, dtype=np.int8)
-        forms = _forms(encoded.dictionary, wanted, self.known_forms)
-        if wanted.normalise:
+        forms = _forms(encoded.dictionary, self.wanted, self.known_forms)
+        if self.wanted.normalise:
             by_form = pc.fill_null(pc.index_in(forms, value_set=self.by_form), NONE)
             self._take(groups, ways, by_form.to_numpy(zero_copy_only=False), NORMALISED)
         if self.nearest is not None:
@@ -107,8 +125,10 @@ class RightKeys:
             places = np.full(len(groups), NONE, dtype=np.int64)
             places[is_open] = self.nearest.find(forms.filter(pa.array(is_open)).to_pylist())
             self._take(groups, ways, places, NEAR)
-        rows = pc.fill_null(encoded.indices, len(groups)).to_numpy(zero_copy_only=False)
-        return np.append(groups, NONE)[rows], np.append(ways, np.int8(AS_IS))[rows]
+        indices = pc.fill_null(encoded.indices, len(groups)).to_numpy(zero_copy_only=False)
+        return Found(
+            texts=texts, groups=np.append(groups, NONE)[indices], ways=np.append(ways, np.int8(AS_IS))[indices]
+        )
 
     def _take(self, groups: Groups, ways: Ways, places: npt.NDArray[np.int64], way: int) -> None:
         """The keys at `places` of `by_form` for those that have none yet."""

@@ -17,6 +17,8 @@ _NUMBER = re.compile(r"\w*\d\w*")
 _MIN_LEAD = 0.05
 """By which the nearest key must be nearer than the second: what is near to two is neither's."""
 _MAX_CELLS = 20_000_000
+"""Of similarities at a time, 160 MB."""
+_MAX_KNOWN = 2_000_000
 
 
 class NearestKeys:
@@ -28,12 +30,22 @@ class NearestKeys:
         self._min_similarity = min_similarity
         self._vectorizer = TfidfVectorizer(analyzer="char", ngram_range=(2, 3), lowercase=False)
         self._matrix = self._vectorizer.fit_transform([_framed(key) for key in keys])
+        self._known: dict[str, int] = {}
+        """What was found before: the same keys come again in each block."""
         self._by_numbers: dict[tuple[str, ...], list[int]] = {}
         for place, key in enumerate(keys):
             self._by_numbers.setdefault(_numbers(key), []).append(place)
 
     def find(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         """For each text the place of its nearest key, or -1 where none is near enough or two are, (n,)."""
+        new = list(dict.fromkeys(text for text in texts if text not in self._known))
+        if len(self._known) + len(new) > _MAX_KNOWN:
+            self._known.clear()
+            new = list(dict.fromkeys(texts))
+        self._known.update(zip(new, self._search(new).tolist(), strict=True))
+        return np.array([self._known[text] for text in texts], dtype=np.int64)
+
+    def _search(self, texts: Sequence[str]) -> npt.NDArray[np.int64]:
         found = np.full(len(texts), -1, dtype=np.int64)
         groups: dict[tuple[str, ...], list[int]] = {}
         for row, text in enumerate(texts):
