@@ -161,6 +161,12 @@ def test_a_path_is_listed_under_its_own_name(tmp_path: Path) -> None:
     assert "place    data/table.parquet" in run_here(folder, "data", "show", "table").stdout
 
 
+def test_the_resolved_file_says_the_same(project: Path) -> None:
+    before = run_here(project, "data", "profile").stdout
+    (project / "mlcluster.yaml").write_text(run_here(project, "config").stdout)
+    assert run_here(project, "data", "profile").stdout == before
+
+
 def test_the_profile_has_the_joined_columns_and_the_report(project: Path) -> None:
     found = run_here(project, "data", "profile", "--json").json
     assert [column["name"] for column in found["columns"]] == ["user_id", "where", "x", "answer", "value", "age"]

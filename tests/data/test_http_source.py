@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -56,6 +57,24 @@ def test_a_file_that_has_changed_is_fetched_again(tmp_path: Path, site: HttpSite
     site.pages["/t.csv"] = Answer(b"n\n7\n", headers={name: changed[name] for name in headers})
     assert rows(opened(tmp_path, f"{site.url}/t.csv")) == [{"n": 7}]
     assert rows(before) == [{"n": 1, "word": "a"}, {"n": 2, "word": "b"}]  # blocks are read from what was fetched
+
+
+def test_many_commands_at_once_fetch_it_once(tmp_path: Path, site: HttpSite) -> None:
+    site.pages["/t.csv"] = Answer(CSV, headers={"ETag": '"1"'})
+    with ThreadPoolExecutor(8) as pool:
+        sources = list(pool.map(lambda _: opened(tmp_path, f"{site.url}/t.csv"), range(8)))
+    assert [status for _, status in site.log] == [200, *[304] * 7]
+    assert {str(rows(source)) for source in sources} == {"[{'n': 1, 'word': 'a'}, {'n': 2, 'word': 'b'}]"}
+    assert [path.suffix for path in (tmp_path / "cache" / "content").iterdir()] == [".csv"]
+
+
+def test_what_was_lost_from_the_cache_is_fetched_again(tmp_path: Path, site: HttpSite) -> None:
+    site.pages["/t.csv"] = Answer(CSV, headers={"ETag": '"1"'})
+    opened(tmp_path, f"{site.url}/t.csv")
+    for path in (tmp_path / "cache" / "content").iterdir():
+        path.unlink()
+    assert len(rows(opened(tmp_path, f"{site.url}/t.csv"))) == 2
+    assert [status for _, status in site.log] == [200, 200]
 
 
 def test_one_command_asks_once(tmp_path: Path, site: HttpSite) -> None:
