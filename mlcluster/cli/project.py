@@ -223,7 +223,11 @@ class Project:
             "run": tags.get("run"),
             "trial": {"id": tags.get("trial"), "family": tags.get("family"), "usd": _number(tags.get("trial_usd"))},
             "configuration": json.loads(tags.get("configuration", "{}")),
-            "data": {"snapshot": tags.get("snapshot"), "source": tags.get("source")},
+            "data": {
+                "snapshot": tags.get("snapshot"),
+                "source": tags.get("source"),
+                "sources": json.loads(tags.get("sources", "{}")),
+            },
             "code": tags.get("code"),
             "bundle": tags.get("bundle"),
             "usd": _number(tags.get("usd")),
@@ -318,6 +322,9 @@ class Project:
     def _run_key(self, source_digest: str) -> str:
         """Runs of the same data, models, search and seed are one run, however often they are asked for."""
         asked = self.spec.model_dump(mode="json", include={"data", "models", "tune", "workers", "prices"})
+        for source in asked["data"]["sources"].values():  # what is said of a source changes nothing in it
+            for word in ("owner", "description", "fresh_within"):
+                source.pop(word)
         text = json.dumps([asked, source_digest, self.options.seed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 

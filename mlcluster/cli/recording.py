@@ -17,6 +17,9 @@ from mlcluster.tracking import DatasetRecord, MetricPoint, RunRecord
 from mlcluster.train import METRICS
 from mlcluster.tune import ForecastCheck, StudyReport, StudyResult, TrialSummary
 
+_MAX_TAG = 5000
+"""Characters of a tag; MLflow takes no more. Some sixty sources."""
+
 
 def run_record(
     context: RunContext,
@@ -57,10 +60,12 @@ def run_record(
     )
 
 
-def version_tags(context: RunContext, verified: Verified) -> dict[str, str]:
+def version_tags(context: RunContext, snapshot: DatasetSnapshot, verified: Verified) -> dict[str, str]:
     """What leads from a model version to everything it came from."""
     card = verified.bundle.card
+    sources = json.dumps({source.name: source.digest for source in source_records(snapshot)})
     return {
+        **({"mlcluster.sources": sources} if len(sources) <= _MAX_TAG else {}),
         "mlcluster.trial": card.trial_id,
         "mlcluster.family": card.family,
         "mlcluster.configuration": json.dumps(card.configuration),

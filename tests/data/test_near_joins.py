@@ -65,7 +65,7 @@ def test_near_keys_find_the_typos_too(tmp_path: Path, seed: int) -> None:
 
 
 def test_blocks_do_not_change_a_join_by_near_keys(tmp_path: Path) -> None:
-    results = [matches(tmp_path, 0, normalise=["case"], near=0.7, blocks=blocks) for blocks in (1, 50)]
+    results = [matches(tmp_path, 0, normalise=list(NORMALISATIONS), near=0.8, blocks=blocks) for blocks in (1, 50)]
     assert results[0][2].equals(results[1][2])
 
 
