@@ -21,6 +21,7 @@ FindingKind = Literal[
     "split_overlap",
     "stale_source",
     "target_missing",
+    "unordered_query",
     "unsupported",
 ]
 Severity = Literal["info", "warning"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,10 +54,25 @@ def gather(spec: DataSpec, *, base: Path, cache: SourceCache | None = None, is_l
         source, report = join_sources(source, used[join.source].source, join, shelf.cache, is_lenient=is_lenient)
         reports.append(report)
         findings.append(report.finding(join))
+    records = tuple(one.record for one in used.values())
+    queries = (record.name for record in records if record.kind == "sql")
+    findings += [_unordered(name) for name in queries if not _is_ordered(spec.sources[name].sql)]
     return Gathered(
         source=source,
-        records=tuple(one.record for one in used.values()),
+        records=records,
         asked=spec.joins,
         joins=tuple(reports),
         findings=tuple(findings),
     )
+
+
+def _is_ordered(sql: str | None) -> bool:
+    return re.search(r"\border\s+by\b", sql or "", re.IGNORECASE) is not None
+
+
+def _unordered(name: str) -> Finding:
+    message = (
+        f"source {name} is a query without ORDER BY: the data base may give its rows in another order the next time, "
+        "which is another hash and another split."
+    )
+    return Finding(kind="unordered_query", message=message, severity="info")

@@ -14,6 +14,7 @@ import pytest
 
 from mlcluster.data import LocalEngine, SourceCache, prepare
 from mlcluster.data.catalog import OpenSource, Shelf, open_named
+from mlcluster.data.gather import gather
 from mlcluster.data.source import read_block
 from mlcluster.errors import DataError
 from mlcluster.spec import DataSpec, SourceSpec
@@ -67,6 +68,16 @@ def test_a_query_cannot_write(tmp_path: Path, sqlite: str) -> None:
     with pytest.raises(DataError, match="readonly"):
         opened(tmp_path, sqlite, "DELETE FROM owners RETURNING id")
     assert len(rows(opened(tmp_path, sqlite, "SELECT * FROM owners"))) == 2
+
+
+def test_a_query_that_says_no_order_is_remarked_upon(tmp_path: Path, sqlite: str) -> None:
+    def findings(sql: str) -> list[str]:
+        asked = {"it": {"url": sqlite, "sql": sql}}
+        spec = DataSpec.model_validate({"source": "it", "sources": asked, "target": "age"})
+        return [finding.kind for finding in gather(spec, base=tmp_path).findings]
+
+    assert findings("SELECT * FROM owners") == ["unordered_query"]
+    assert findings("SELECT * FROM owners Order  By id") == []
 
 
 @pytest.mark.parametrize(
