@@ -2,7 +2,7 @@
 # Sourced by the scripts beside it. Makes .venv/ in the project root on a machine with Python 3.11 or newer, pip and
 # git, and reuses it while pyproject.toml and constraints.txt stay as they are.
 #
-# Sets: ROOT (the project), VENV (its environment). Gives: say, fail, ensure_environment, ensure_command.
+# Sets: ROOT (the project), VENV (its environment). Gives: say, fail, ensure_environment, ensure_command, ensure_postgres.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
@@ -69,6 +69,17 @@ install_package() { # PACKAGE
 
 ensure_command() { # COMMAND PACKAGE: false where the command is missing and cannot be installed
     command -v "$1" >/dev/null || install_package "$2"
+}
+
+has_postgres() { # Debian keeps the server's programs off the PATH
+    command -v initdb >/dev/null || compgen -G "/usr/lib/postgresql/*/bin/initdb" >/dev/null
+}
+
+ensure_postgres() { # the programs alone: Debian's package would also make a cluster and start it
+    has_postgres && return
+    install_package postgresql-common || return 1
+    quietly as_root sed -ri 's/#(create_main_cluster) .*$/\1 = false/' /etc/postgresql-common/createcluster.conf || return 1
+    install_package postgresql && has_postgres
 }
 
 can_make_venv() { # PYTHON: Debian leaves ensurepip out of python3

@@ -49,6 +49,7 @@ def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
             folder=context.run.snapshot,
             seed=context.seed,
             engine=engine,
+            cache=context.sources,
         )
         audit = _audited(context) if context.spec.data.labels.audit else None
     context.run.update(data="done")

@@ -1,4 +1,4 @@
-"""`data`: what the data is like, before anything is learned from it; the same, encoded; and the labels it lacks."""
+"""`data`: what there is to learn from, what it is like, the same encoded, and the labels that it lacks."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mlcluster.cli.catalog_verb import find, ls, show
 from mlcluster.cli.data_label import label
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
 from mlcluster.cli.project import RunOptions
@@ -20,6 +21,10 @@ def data() -> None:
 
 
 data.add_command(label)
+
+
+for command in (ls, show, find):
+    data.add_command(command)
 
 
 @data.command()

@@ -33,6 +33,8 @@ def lineage(config: Path, overrides: tuple[str, ...], as_json: bool, prediction_
     click.echo(f"trial          {found['trial']['id']} ({found['trial']['family']}) of run {found['run']}")
     click.echo(f"configuration  {_short(found['configuration'])}")
     click.echo(f"data           snapshot {found['data']['snapshot']} of {found['data']['source']}")
+    for name, digest in found["data"]["sources"].items():
+        click.echo(f"  source       {name}, SHA-256 {digest}")
     click.echo(f"code           {found['code']}")
     click.echo(f"dollars        {found['trial']['usd']:.6f} for the trial, {found['usd']:.4f} for the run until then")
     click.echo(f"MLflow run     {found['mlflow_run_id']}")

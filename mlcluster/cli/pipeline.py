@@ -118,7 +118,7 @@ class Pipeline:
             verified = replace(verified, bundle=replace(verified.bundle, card=card))
             report = write_report(context.run, cap_usd=context.ledger.cap_usd)
             tracker.finish(run_id, run_record(context, snapshot, outcome.result, verified, outcome.baseline, report))
-            version = registry.register(verified.bundle, run_id=run_id, tags=version_tags(context, verified))
+            version = registry.register(verified.bundle, run_id=run_id, tags=version_tags(context, snapshot, verified))
             if not verified.verdict.passed:
                 registry.set_alias(name, CHALLENGER, version.version)
             verified.bundle.write(context.run.bundle(version.version))

@@ -31,6 +31,8 @@ def print_plan(project: Project, *, as_json: bool) -> None:
         _print_table(found)
     for note in project.notes():
         click.echo(f"note: {note}", err=True)
+    for finding in found.profile.stale_sources:
+        click.echo(f"warning: {finding.message}", err=True)
 
 
 def _print_table(found: Plan) -> None:

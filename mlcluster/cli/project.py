@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mlcluster.cli.cataloguing import Catalogue, SourceStatus
 from mlcluster.cli.data_stage import data_engine
 from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
@@ -81,6 +82,7 @@ class Project:
         self.options = options or RunOptions()
         self.workspace = Workspace.of(folder, self.spec.project)
         self._progress = Progress(quiet=quiet)
+        self._catalogue = Catalogue(self.spec.data, folder=folder, workspace=self.workspace)
 
     @classmethod
     def load(
@@ -108,7 +110,8 @@ class Project:
         """The project's data, or other data of the same kind, held against `data.expect`."""
         spec = self.spec.data if source is None else self.spec.data.model_copy(update={"source": source})
         with naming_lines(self._document):
-            return check_data(spec, base=self.folder if source is None else Path.cwd())
+            base = self.folder if source is None else Path.cwd()
+            return check_data(spec, base=base, cache=self._catalogue.cache)
 
     @contextmanager
     def labelling(self) -> Iterator[Labelling]:
@@ -130,6 +133,19 @@ class Project:
                 engine=engine,
                 encoding=encoding,
             )
+
+    def sources(self) -> list[SourceStatus]:
+        """Each source of the project as it is now; one that cannot be read says why."""
+        return self._catalogue.statuses()
+
+    def source(self, name: str) -> SourceStatus:
+        """One of them.
+
+        Raises:
+            DataError: there is none of that name, or it cannot be read.
+        """
+        with naming_lines(self._document):
+            return self._catalogue.status(name)
 
     def notes(self) -> tuple[str, ...]:
         """What the project file asks for and does not get yet."""
@@ -248,7 +264,11 @@ class Project:
             "run": tags.get("run"),
             "trial": {"id": tags.get("trial"), "family": tags.get("family"), "usd": _number(tags.get("trial_usd"))},
             "configuration": json.loads(tags.get("configuration", "{}")),
-            "data": {"snapshot": tags.get("snapshot"), "source": tags.get("source")},
+            "data": {
+                "snapshot": tags.get("snapshot"),
+                "source": tags.get("source"),
+                "sources": json.loads(tags.get("sources", "{}")),
+            },
             "code": tags.get("code"),
             "bundle": tags.get("bundle"),
             "usd": _number(tags.get("usd")),
@@ -277,7 +297,8 @@ class Project:
 
     def _profile(self, *, is_lenient: bool) -> DataProfile:
         with naming_lines(self._document):
-            return profile(self.spec.data, base=self.folder, is_lenient=is_lenient)
+            found = profile(self.spec.data, base=self.folder, is_lenient=is_lenient, cache=self._catalogue.cache)
+            return self._catalogue.with_freshness(found)
 
     def _run(self, *, until: str) -> dict[str, Any]:
         with self.workspace.locked():
@@ -298,6 +319,7 @@ class Project:
 
     def _announce(self, until: str) -> Plan:
         plan = self.plan()
+        self._catalogue.note(plan.profile.sources)
         self._progress.stage("plan", f"{plan.profile.num_rows} rows, {plan.profile.task}, by {plan.metric}")
         for stage in plan.forecast.stages[: STAGES.index(until) + 1]:
             self._progress.say(
@@ -309,6 +331,8 @@ class Project:
         self._progress.say(f"         cap ${plan.forecast.cap_usd:g}")
         for note in self.notes():
             self._progress.say(f"note     {note}")
+        for finding in plan.profile.stale_sources:
+            self._progress.say(f"warning  {finding.message}")
         return plan
 
     def _check_port(self, until: str) -> None:
@@ -339,6 +363,9 @@ class Project:
     def _run_key(self, source_digest: str) -> str:
         """Runs of the same data, models, search and seed are one run, however often they are asked for."""
         asked = self.spec.model_dump(mode="json", include={"data", "models", "tune", "workers", "prices"})
+        for source in asked["data"]["sources"].values():  # what is said of a source changes nothing in it
+            for word in ("owner", "description", "fresh_within"):
+                source.pop(word)
         text = json.dumps([asked, source_digest, self.options.seed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -362,6 +389,7 @@ class Project:
             ledger=ledger,
             meter=StageMeter(ledger, usd_per_second=usd_per_second),
             progress=self._progress,
+            sources=self._catalogue.cache,
             seed=self.options.seed,
         )
 

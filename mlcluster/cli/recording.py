@@ -11,11 +11,14 @@ from mlcluster.cli.data_stage import Baseline
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.verify_stage import Verified
 from mlcluster.cli.warm_start import HISTORY_ARTIFACT, TASK_TAG
-from mlcluster.data import DatasetSnapshot
+from mlcluster.data import DatasetSnapshot, SourceRecord
 from mlcluster.spec import spec_to_yaml
 from mlcluster.tracking import DatasetRecord, MetricPoint, RunRecord
 from mlcluster.train import METRICS
 from mlcluster.tune import ForecastCheck, StudyReport, StudyResult, TrialSummary
+
+_MAX_TAG = 5000
+"""Characters of a tag; MLflow takes no more. Some sixty sources."""
 
 
 def run_record(
@@ -51,15 +54,18 @@ def run_record(
         },
         artifacts=_artifacts(context, result, verified, report),
         dataset=_dataset_record(context, snapshot),
+        sources=source_records(snapshot),
         children=tuple(_trial_record(one, result.metric) for one in result.trials.values()),
         is_failed=not verified.verdict.passed,
     )
 
 
-def version_tags(context: RunContext, verified: Verified) -> dict[str, str]:
+def version_tags(context: RunContext, snapshot: DatasetSnapshot, verified: Verified) -> dict[str, str]:
     """What leads from a model version to everything it came from."""
     card = verified.bundle.card
+    sources = json.dumps({source.name: source.digest for source in source_records(snapshot)})
     return {
+        **({"mlcluster.sources": sources} if len(sources) <= _MAX_TAG else {}),
         "mlcluster.trial": card.trial_id,
         "mlcluster.family": card.family,
         "mlcluster.configuration": json.dumps(card.configuration),
@@ -146,6 +152,36 @@ def _dataset_record(context: RunContext, snapshot: DatasetSnapshot) -> DatasetRe
         schema=_mlflow_schema(snapshot),
         profile={f"num_rows_{split}": count for split, count in snapshot.num_rows.items()},
     )
+
+
+def source_records(snapshot: DatasetSnapshot) -> tuple[DatasetRecord, ...]:
+    """Each source of the snapshot as a data set of its own; older snapshots have none written down."""
+    sources = [SourceRecord.from_json(value) for value in snapshot.manifest.get("sources", ())]
+    return tuple(
+        DatasetRecord(
+            name=source.name,
+            digest=source.sha256,
+            source=source.place if source.version is None else f"{source.place}@{source.version}",
+            schema={
+                "mlflow_colspec": [
+                    {"type": _mlflow_type(column.type), "name": column.name, "required": False}
+                    for column in source.columns
+                ]
+            },
+            profile={"num_rows": source.num_rows, "size_bytes": source.size_bytes, "sha256": source.sha256},
+            kind=source.kind,
+            context="source",
+        )
+        for source in sources
+    )
+
+
+def _mlflow_type(arrow_type: str) -> str:
+    """MLflow's word for an Arrow type; text for those that it has none for."""
+    for beginning, name in (("timestamp", "datetime"), ("date", "datetime"), ("int", "long"), ("uint", "long")):
+        if arrow_type.startswith(beginning):
+            return name
+    return {"double": "double", "float": "float", "halffloat": "float", "bool": "boolean"}.get(arrow_type, "string")
 
 
 def _mlflow_schema(snapshot: DatasetSnapshot) -> Mapping[str, Any]:

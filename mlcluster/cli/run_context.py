@@ -12,6 +12,7 @@ from mlcluster.cli.progress import Progress
 from mlcluster.cli.ray_local import LocalRay
 from mlcluster.cli.workspace import RunFolder, Workspace
 from mlcluster.cost import Ledger
+from mlcluster.data import SourceCache
 from mlcluster.spec import ProjectSpec
 
 
@@ -27,6 +28,7 @@ class RunContext:
     ledger: Ledger
     meter: StageMeter
     progress: Progress
+    sources: SourceCache
     seed: int
 
     def close(self) -> None:

@@ -3,6 +3,8 @@
     .mlcluster/
         runs/0001-1f2e3d4c5b6a/   run.json, ledger-1.jsonl, snapshot/, study/, bundle/, ...
         predictions/              what was answered (JSON lines)
+        sources/                  what was fetched and joined; may be removed while nothing runs
+        catalog.jsonl             the versions that were seen of each source
         ray/                      token and state of the local Ray
 
 It lies beside the project file. A job on a cluster runs in a copy of its working directory that does not outlive it:
@@ -40,6 +42,14 @@ class Workspace:
     @property
     def predictions(self) -> Path:
         return self.root / "predictions"
+
+    @property
+    def sources(self) -> Path:
+        return self.root / "sources"
+
+    @property
+    def catalog_file(self) -> Path:
+        return self.root / "catalog.jsonl"
 
     @property
     def ray(self) -> Path:

@@ -1,9 +1,11 @@
 """What exactly is learned from?
 
-In: the `data:` section of a project file. Out: a `DatasetSnapshot`, with schema, splits, fitted transforms and a
-content hash, or one error that names the key. Not here: Ray, which runs the same functions from `ray_engine.py`.
+In: the `data:` section of a project file; `catalog/` opens its sources, `joins/` puts them together. Out: a
+`DatasetSnapshot`, with schema, splits, fitted transforms and a content hash, or one error that names the key. Not here:
+Ray, which runs the same functions from `ray_engine.py`.
 """
 
+from mlcluster.data.catalog import CatalogFile, SourceCache, SourceRecord
 from mlcluster.data.checking import BrokenRule, DataCheck, check_data
 from mlcluster.data.conform import RowError, columns_to_table, conform, rows_to_table
 from mlcluster.data.engine import Engine, EngineBySize, LocalEngine
@@ -20,6 +22,7 @@ __all__ = [
     "ALL_ENCODINGS",
     "ENCODINGS",
     "BrokenRule",
+    "CatalogFile",
     "ColumnKind",
     "ColumnProfile",
     "DataCheck",
@@ -34,6 +37,8 @@ __all__ = [
     "LocalEngine",
     "RowError",
     "Shards",
+    "SourceCache",
+    "SourceRecord",
     "TableSchema",
     "TargetColumn",
     "TaskKind",

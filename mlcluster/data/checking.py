@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mlcluster.data.catalog import SourceCache
 from mlcluster.data.columns import check_roles
 from mlcluster.data.engine import Engine, LocalEngine
 from mlcluster.data.expect import column_violations, expectation_text
 from mlcluster.data.first_read import survey
+from mlcluster.data.gather import gather
 from mlcluster.data.passes import quarantined
-from mlcluster.data.source import Source, read_block, read_source
+from mlcluster.data.source import Source, read_block
 from mlcluster.data.survey import Survey, all_violations, by_block
 from mlcluster.spec import DataSpec
 
@@ -67,13 +69,15 @@ class DataCheck:
         }
 
 
-def check_data(spec: DataSpec, *, base: Path, engine: Engine | None = None) -> DataCheck:
+def check_data(
+    spec: DataSpec, *, base: Path, engine: Engine | None = None, cache: SourceCache | None = None
+) -> DataCheck:
     """Hold the source of `spec` against its `expect`; only the columns that a rule or a role is about are read.
 
     Raises:
         DataError: the source cannot be read, a column is absent, or a rule does not fit the type of its column.
     """
-    source = read_source(spec.source, base=base)
+    source = gather(spec, base=base, cache=cache).source
     check_roles(spec, source)
     engine = (engine or LocalEngine()).for_rows(source.num_rows)
     found = survey(spec.model_copy(update={"bad_rows": "warn"}), source, 0, engine)

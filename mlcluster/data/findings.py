@@ -17,12 +17,15 @@ FindingKind = Literal[
     "label_noise",
     "labels_filled",
     "labels_stale",
+    "join",
     "leak",
     "many_missing",
     "sentinel",
     "split_overlap",
     "suspect_rows",
+    "stale_source",
     "target_missing",
+    "unordered_query",
     "unsupported",
 ]
 Severity = Literal["info", "warning"]

@@ -9,12 +9,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from mlcluster.data.catalog import SourceCache
 from mlcluster.data.chunks import ChunkMerger
 from mlcluster.data.columns import ColumnPlan, all_missing, check_roles, plan_features
 from mlcluster.data.engine import Engine, stream
 from mlcluster.data.findings import Finding
 from mlcluster.data.fit import fit_transform
+from mlcluster.data.gather import gather
 from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.passes import FirstPassTask, first_pass
 from mlcluster.data.schema import FeatureColumn, TableSchema
@@ -34,6 +37,8 @@ class FittedSource:
     """A source after its first read: what each row is for, what a row looks like, and the fitted transforms."""
 
     source: Source
+    origin: Mapping[str, Any]
+    """The sources and joins that it came from, for the manifest."""
     rows: RowPlan
     schema: TableSchema
     transforms: Mapping[str, Transform]
@@ -43,14 +48,21 @@ class FittedSource:
 
 
 def fit_source(
-    spec: DataSpec, *, base: Path, seed: int, engine: Engine, encodings: Sequence[Encoding] = ENCODINGS
+    spec: DataSpec,
+    *,
+    base: Path,
+    seed: int,
+    engine: Engine,
+    encodings: Sequence[Encoding] = ENCODINGS,
+    cache: SourceCache | None = None,
 ) -> FittedSource:
     """Read the source of `spec` once, and fit a transform for each encoding to its train rows.
 
     Raises:
         DataError: the data is unreadable, or is not what the spec says.
     """
-    source, noted = read_labelled_source(spec, base=base)
+    gathered = gather(spec, base=base, cache=cache)
+    source, noted = read_labelled_source(spec, gathered.source, base=base)
     engine = engine.for_rows(source.num_rows)
     check_roles(spec, source)
     features, findings = plan_features(spec, source)
@@ -63,10 +75,11 @@ def fit_source(
     schema = _schema(spec, source, rows, [feature for feature in features if feature.name not in empty], partials)
     return FittedSource(
         source=source,
+        origin=gathered.to_manifest(),
         rows=rows,
         schema=schema,
         transforms={encoding: fit_transform(schema, partials, encoding) for encoding in encodings},
-        findings=(*noted, *findings, *(all_missing(name) for name in empty), *rows.findings),
+        findings=(*gathered.findings, *noted, *findings, *(all_missing(name) for name in empty), *rows.findings),
         engine=engine,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mlcluster.data.catalog import SourceCache
 from mlcluster.data.columns import comparable_columns
 from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.engine import Engine
@@ -27,7 +28,9 @@ from mlcluster.spec import DataSpec
 _SAMPLE_ROWS = 100_000
 
 
-def prepare(spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engine) -> DatasetSnapshot:
+def prepare(
+    spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engine, cache: SourceCache | None = None
+) -> DatasetSnapshot:
     """The snapshot of the data, written to `folder`, which is replaced in one step when all went well.
 
     Relative sources start at `base`. The digest depends on the data, the spec and the seed, not on the engine.
@@ -36,7 +39,7 @@ def prepare(spec: DataSpec, *, base: Path, folder: Path, seed: int, engine: Engi
         DataError: the data is unreadable, or is not what the spec says.
         ClusterError: the engine's machines do not share `folder`.
     """
-    fitted = fit_source(spec, base=base, seed=seed, engine=engine)
+    fitted = fit_source(spec, base=base, seed=seed, engine=engine, cache=cache)
     with replaced_folder(folder) as unfinished:
         manifest, transforms = _write(spec, fitted, unfinished)
     return snapshot_from(manifest, transforms, folder.absolute())
@@ -93,12 +96,15 @@ def _manifest(fitted: FittedSource, parts: Sequence[WritePart]) -> dict[str, Any
         "split": fitted.rows.rule.to_json(),
         "labels": fitted.rows.labels_digest,
         "transforms": {name: transform.digest for name, transform in fitted.transforms.items()},
+        # Only where there are some: what was made before there were joins keeps its digest.
+        **({"joins": [join["asked"] for join in joins]} if (joins := fitted.origin["joins"]) else {}),
     }
     manifest = {
         "format_version": FORMAT_VERSION,
         "name": fitted.source.name,
         "digest": identity_digest(identity),
         "source": fitted.source.text,
+        **fitted.origin,
         "files": [asdict(file) for file in fitted.source.files],
         "identity": identity,
         "num_rows": {split: sum(part.num_rows.get(split, 0) for part in parts) for split in SPLITS},

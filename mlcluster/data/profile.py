@@ -14,11 +14,14 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 
+from mlcluster.data.catalog import SourceCache, SourceRecord
 from mlcluster.data.columns import check_roles, feature_kind, plan_features
 from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.engine import Engine, LocalEngine
 from mlcluster.data.findings import Finding
+from mlcluster.data.gather import gather
 from mlcluster.data.hashing import hash_mask
+from mlcluster.data.joins import JoinReport
 from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.profile_html import render_html
 from mlcluster.data.profile_pass import ProfileKind, profile_kind, read_for_profile
@@ -78,10 +81,19 @@ class DataProfile:
     num_split_rows: dict[str, int]
     columns: tuple[ColumnProfile, ...]
     findings: tuple[Finding, ...]
+    sources: tuple[SourceRecord, ...] = ()
+    """Each source that was used, that of `data.source` first."""
+    joins: tuple[JoinReport, ...] = ()
+
+    @property
+    def stale_sources(self) -> tuple[Finding, ...]:
+        """Those of the findings that say that a source is older than it may be."""
+        return tuple(finding for finding in self.findings if finding.kind == "stale_source")
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON, with a suggested `expect` block."""
-        return {**asdict(self), "suggested_expect": self.suggested_expect()}
+        joins = [report.to_json() for report in self.joins]
+        return {**asdict(self), "joins": joins, "suggested_expect": self.suggested_expect()}
 
     def summary(self) -> str:
         """A table for a terminal, and the findings."""
@@ -110,14 +122,22 @@ class DataProfile:
         return suggested
 
 
-def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True, engine: Engine | None = None) -> DataProfile:
+def profile(
+    spec: DataSpec,
+    *,
+    base: Path,
+    is_lenient: bool = True,
+    engine: Engine | None = None,
+    cache: SourceCache | None = None,
+) -> DataProfile:
     """The profile of the data that `spec` names; with `is_lenient` a finding takes the place of an error.
 
     Raises:
         DataError: the data cannot be read, a column is absent, or the target cannot be learned; and, unless lenient, a
             column is of no use, or an expectation is broken under `bad_rows: fail`.
     """
-    source, noted = read_labelled_source(spec, base=base)
+    gathered = gather(spec, base=base, cache=cache, is_lenient=is_lenient)
+    source, noted = read_labelled_source(spec, gathered.source, base=base)
     check_roles(spec, source)
     asked = spec if spec.bad_rows == "fail" and not is_lenient else spec.model_copy(update={"bad_rows": "warn"})
     if not is_lenient:
@@ -128,7 +148,7 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True, engine: Engi
     rows = reading.rows
     schema = TableSchema(features=tuple(features), target=rows.target)
     labels = np.concatenate(rows.labels)
-    findings += [*noted, *rows.findings, *row_findings(reading.hashes, hash_mask(source.num_rows))]
+    findings += [*gathered.findings, *noted, *rows.findings, *row_findings(reading.hashes, hash_mask(source.num_rows))]
     findings += column_findings(reading.sample, schema) if reading.sample.num_rows else []
     return DataProfile(
         source=spec.source,
@@ -140,6 +160,8 @@ def profile(spec: DataSpec, *, base: Path, is_lenient: bool = True, engine: Engi
         num_split_rows={split: int((labels == label).sum()) for label, split in enumerate(SPLITS)},
         columns=tuple(_column_profile(field, spec, reading.partials[field.name]) for field in source.schema),
         findings=tuple(sorted(findings, key=lambda finding: finding.severity == "info")),
+        sources=gathered.records,
+        joins=gathered.joins,
     )
 
 

@@ -57,6 +57,7 @@ def render_html(profile: Mapping[str, Any]) -> str:
     ]
     shown = "".join(f"<span>{escape(label)} <b>{escape(value)}</b></span>" for label, value in facts)
     order = {"target": 0, "feature": 1}
+    sources = f"<h2>Sources</h2>{_sources(profile)}\n" if profile["sources"] else ""
     columns = sorted(profile["columns"], key=lambda column: order.get(column["role"], 2))
     title = escape(profile["source"])
     return (
@@ -65,6 +66,7 @@ def render_html(profile: Mapping[str, Any]) -> str:
         f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
         f'<h1>{title}</h1><div class="facts">{shown}</div>\n'
         f"<h2>Findings</h2>{_findings(profile['findings'])}\n"
+        f"{sources}"
         f'<h2>Columns</h2><div class="columns">{"".join(map(_card, columns))}</div>\n</body></html>\n'
     )
 
@@ -78,6 +80,24 @@ def _findings(findings: list[Mapping[str, Any]]) -> str:
         for finding in findings
     )
     return f'<ul class="findings">{items}</ul>'
+
+
+def _sources(profile: Mapping[str, Any]) -> str:
+    """A line for each source, and one for each join with what it has come to."""
+    items = [
+        f"<li><em>{escape(source['kind'])}</em>{escape(source['name'])}: {source['num_rows']:,} rows, "
+        f"{len(source['columns'])} columns, {escape(source['owner'] or 'no owner')}, "
+        f"{escape(source['place'])}, SHA-256 {escape(source['sha256'][:12])}</li>"
+        for source in profile["sources"]
+    ]
+    items += [
+        f"<li><em>join</em>{escape(join['source'])} on {escape(', '.join(join['on']))}: "
+        f"{join['match_rate']:.1%} matched, "
+        f"{join['unmatched_left']:,} rows without a match, {join['unmatched_right']:,} not found, "
+        f"at most {join['largest_fan_out']:,} a row, {join['rows_in']:,} rows in, {join['rows_out']:,} out</li>"
+        for join in profile["joins"]
+    ]
+    return f'<ul class="findings">{"".join(items)}</ul>'
 
 
 def _card(column: Mapping[str, Any]) -> str:

@@ -16,6 +16,7 @@ def render_text(profile: Mapping[str, Any]) -> str:
     lines = [
         f"{profile['source']}: {profile['num_rows']:,} rows, {len(profile['columns'])} columns, {task}",
         f"splits: {splits}",
+        *(_source_line(source) for source in profile["sources"]),
         "",
         *_aligned([_HEADINGS, *(_cells(column) for column in profile["columns"])]),
         "",
@@ -27,6 +28,11 @@ def render_text(profile: Mapping[str, Any]) -> str:
         mark = "!" if finding["severity"] == "warning" else "·"
         lines.append(f"  {mark} {finding['message']}")
     return "\n".join(lines)
+
+
+def _source_line(source: Mapping[str, Any]) -> str:
+    owner = f", {source['owner']}" if source["owner"] else ""
+    return f"source: {source['name']} ({source['kind']}, {source['num_rows']:,} rows, {source['sha256'][:12]}{owner})"
 
 
 def number_text(value: float | str | None) -> str:

@@ -181,6 +181,7 @@ def _manifest(fitted: FittedSource, encoding: Encoding, parts: list[ShardPart]) 
     manifest = {
         "format_version": FORMAT_VERSION,
         "source": fitted.source.text,
+        **fitted.origin,
         "files": [asdict(file) for file in fitted.source.files],
         "schema": fitted.schema.to_json(),
         "split": fitted.rows.rule.to_json(),

@@ -10,6 +10,7 @@ from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
 from mlcluster.spec.serve import DriftSpec, MonitorSpec, Replicas, ServeSpec
+from mlcluster.spec.sources import NORMALISATIONS, JoinKey, JoinSpec, Normalisation, PlaceKey, SourceSpec
 from mlcluster.spec.space import (
     ChoiceDomain,
     Configuration,
@@ -43,6 +44,7 @@ __all__ = [
     "FAIRNESS_METRICS",
     "FAMILIES",
     "GATE_METRICS",
+    "NORMALISATIONS",
     "AxisSpec",
     "BadRows",
     "BudgetSpec",
@@ -57,10 +59,14 @@ __all__ = [
     "FloatDomain",
     "GateSpec",
     "IntDomain",
+    "JoinKey",
+    "JoinSpec",
     "LabelsSpec",
     "LimitsSpec",
     "Metric",
     "MonitorSpec",
+    "Normalisation",
+    "PlaceKey",
     "PricesSpec",
     "ProjectSpec",
     "Range",
@@ -70,6 +76,7 @@ __all__ = [
     "Search",
     "SearchSpace",
     "ServeSpec",
+    "SourceSpec",
     "SplitSpec",
     "Task",
     "TuneSpec",

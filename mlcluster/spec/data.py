@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from mlcluster.spec.base import Section
 from mlcluster.spec.labels import LabelsSpec, ScreenSpec
+from mlcluster.spec.sources import JoinSpec, Place, SourceName, SourceSpec
 
 Task = Literal["classification", "regression"]
 BadRows = Literal["fail", "quarantine", "warn"]
@@ -169,7 +171,8 @@ class SplitSpec(Section):
 class DataSpec(Section):
     """What exactly is learned from. Only `source` and `target` have no default."""
 
-    source: Annotated[str, Field(min_length=1)]
+    source: Place
+    """A path, glob or URI, or a name of `sources`."""
     target: Annotated[str, Field(min_length=1)]
     task: Task | None = None
     """Inferred from the target when left out."""
@@ -184,11 +187,27 @@ class DataSpec(Section):
     bad_rows: BadRows = "fail"
     labels: LabelsSpec = LabelsSpec()
     screen: ScreenSpec = ScreenSpec()
+    sources: dict[SourceName, SourceSpec] = Field(default_factory=dict)
+    joins: tuple[JoinSpec, ...] = ()
+    """Done in this order, after `source` is read."""
 
     @field_validator("exclude", "sensitive", mode="before")
     @classmethod
     def _one_name_is_a_list(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
+
+    @field_validator("joins")
+    @classmethod
+    def _joined_sources_are_there(cls, value: tuple[JoinSpec, ...], info: ValidationInfo) -> tuple[JoinSpec, ...]:
+        if "sources" not in info.data:
+            return value  # they are wrong themselves, which is said already
+        known: dict[str, SourceSpec] = info.data["sources"]
+        for join in value:
+            if join.source not in known:
+                near = difflib.get_close_matches(join.source, known, n=1, cutoff=0.6)
+                fix = f"did you mean {near[0]}" if near else "name it under data.sources, with its path"
+                raise ValueError(f"names {join.source!r}, which is no source; {fix}")
+        return value
 
     @model_validator(mode="after")
     def _target_is_not_a_feature_rule(self) -> DataSpec:

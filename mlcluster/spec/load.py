@@ -173,6 +173,8 @@ def _under(path: KeyPath) -> str:
 
 def _short(value: Any) -> str:
     text = repr(value) if not isinstance(value, str) else value
+    text = re.sub(r"://[^/\s]*@", "://", text)  # of a refused password, too, nothing is shown
+    text = re.sub(r"([?&][a-z_]*(?:password|secret)[a-z_]*=)[^&\s]+", r"\1...", text, flags=re.IGNORECASE)
     return text if len(text) <= 60 else text[:57] + "..."
 
 

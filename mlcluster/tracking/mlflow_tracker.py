@@ -98,8 +98,9 @@ class MlflowTracker:
         for start in range(_BATCH, len(metrics), _BATCH):
             self._client.log_batch(run_id, metrics=metrics[start : start + _BATCH])
         self._write_artifacts(run_id, record)
-        if record.dataset is not None:
-            self._write_dataset(run_id, record.dataset)
+        datasets = [*([] if record.dataset is None else [record.dataset]), *record.sources]
+        if datasets:
+            self._client.log_inputs(run_id, datasets=[_dataset_input(dataset) for dataset in datasets])
 
     def _write_artifacts(self, run_id: str, record: RunRecord) -> None:
         if not record.artifacts:
@@ -111,20 +112,19 @@ class MlflowTracker:
                 path.write_bytes(data)
             self._client.log_artifacts(run_id, folder)
 
-    def _write_dataset(self, run_id: str, dataset: DatasetRecord) -> None:
-        from mlflow.entities import Dataset, DatasetInput, InputTag
 
-        entity = Dataset(
-            name=dataset.name,
-            digest=dataset.digest[:36],
-            source_type="local",
-            source=json.dumps({"uri": dataset.source}),
-            schema=json.dumps(dataset.schema),
-            profile=json.dumps(dataset.profile),
-        )
-        self._client.log_inputs(
-            run_id, datasets=[DatasetInput(dataset=entity, tags=[InputTag("mlflow.data.context", "training")])]
-        )
+def _dataset_input(dataset: DatasetRecord) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    entity = Dataset(
+        name=dataset.name,
+        digest=dataset.digest[:36],
+        source_type=dataset.kind,
+        source=json.dumps({"uri": dataset.source}),
+        schema=json.dumps(dataset.schema),
+        profile=json.dumps(dataset.profile),
+    )
+    return DatasetInput(dataset=entity, tags=[InputTag("mlflow.data.context", dataset.context)])
 
 
 def _quiet() -> None:

@@ -19,13 +19,15 @@ class MetricPoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class DatasetRecord:
-    """The data that a run has learned from."""
+    """Data that a run has learned from, or a source of it. `context` says which, `kind` what it is kept in."""
 
     name: str
     digest: str
     source: str
     schema: Mapping[str, Any]
     profile: Mapping[str, Any]
+    kind: str = "local"
+    context: str = "training"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -38,6 +40,8 @@ class RunRecord:
     tags: Mapping[str, str] = field(default_factory=dict)
     artifacts: Mapping[str, bytes] = field(default_factory=dict)
     dataset: DatasetRecord | None = None
+    sources: tuple[DatasetRecord, ...] = ()
+    """What `dataset` was made from."""
     children: tuple[RunRecord, ...] = ()
     started_at: float | None = None
     is_failed: bool = False

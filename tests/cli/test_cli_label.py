@@ -387,6 +387,7 @@ def test_a_run_with_an_audit_says_which_labels_are_doubtful_and_keeps_the_list(p
             ledger=ledger,
             meter=meter,
             progress=Progress(stream=said),
+            sources=SourceCache(project / "sources"),
             seed=0,
         )
         run_data_stage(context, LocalEngine())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from collections.abc import Iterator
@@ -278,8 +279,11 @@ def test_mlflow_shows_a_run_that_a_person_can_read(served: Served, mlflow_client
     history = mlflow_client.get_metric_history(run.info.run_id, "best_roc_auc_by_microdollar")
     assert [one.value for one in history] == sorted(one.value for one in history)
     assert [one.step for one in history] == sorted(one.step for one in history)
-    (dataset,) = run.inputs.dataset_inputs
-    assert dataset.dataset.digest == run.data.tags["mlcluster.snapshot"][:36]
+    datasets = {one.tags[0].value: one.dataset for one in run.inputs.dataset_inputs}
+    assert datasets["training"].digest == run.data.tags["mlcluster.snapshot"][:36]
+    table = (served.folder / "data" / "breast_cancer.parquet").read_bytes()
+    assert datasets["source"].digest == hashlib.sha256(table).hexdigest()[:36]
+    assert (datasets["source"].name, len(datasets)) == ("breast_cancer", 2)
 
 
 def test_mlflow_holds_the_plots_as_pictures(served: Served, mlflow_client: Any) -> None:
@@ -358,7 +362,12 @@ def test_a_prediction_is_traced_to_everything_it_came_from(
     assert found["trial"]["family"] == summary["family"]
     assert 0 < found["trial"]["usd"] <= found["usd"] <= summary["spent_usd"]
     assert found["mlflow_run_id"] == summary["run_id"]
-    assert found["data"] == {"snapshot": snapshot.digest, "source": "data/breast_cancer.parquet"}
+    table = (served.folder / "data" / "breast_cancer.parquet").read_bytes()
+    assert found["data"] == {
+        "snapshot": snapshot.digest,
+        "source": "data/breast_cancer.parquet",
+        "sources": {"breast_cancer": hashlib.sha256(table).hexdigest()},
+    }
     result = json.loads((served.run_folder / "study" / "result.json").read_text())
     assert found["configuration"] == result["trials"][summary["trial"]]["configuration"]
     assert found["code"]

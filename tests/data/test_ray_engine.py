@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from data_tables import write_people
 
@@ -39,6 +41,32 @@ def test_ray_gives_the_snapshot_that_this_process_gives(tmp_path: Path) -> None:
     (tmp_path / "people.parquet").write_bytes(b"")
     with pytest.raises(DataError, match="cannot be read"):
         prepare(SPEC, base=tmp_path, folder=tmp_path / "failed", seed=3, engine=RayDataEngine())
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_ray_gives_the_joined_snapshot_that_this_process_gives(tmp_path: Path) -> None:
+    write_people(tmp_path, 600, row_group_size=50)
+    scores = pa.table({"who": [f"{person}" for person in range(180)], "score": [one**0.5 for one in range(180)]})
+    pq.write_table(scores, tmp_path / "scores.parquet")
+    spec = DataSpec.model_validate(
+        {
+            "source": "people.parquet",
+            "sources": {"scores": "scores.parquet"},
+            "joins": [{"source": "scores", "on": {"left": "person", "right": "who"}, "min_match": 0.8}],
+            "target": "rich",
+            "exclude": "person",
+        }
+    )
+    local, on_ray = (
+        prepare(spec, base=tmp_path, folder=tmp_path / type(engine).__name__, seed=3, engine=engine)
+        for engine in (LocalEngine(), RayDataEngine())
+    )
+    assert "score" in on_ray.schema.feature_names
+    assert on_ray.manifest == local.manifest
+    assert on_ray.matrices("train", "dense")[0].tobytes() == local.matrices("train", "dense")[0].tobytes()
 
 
 @pytest.mark.slow

@@ -13,11 +13,11 @@ import pyarrow as pa
 from mlcluster.data.findings import Finding
 from mlcluster.data.labels.functions import apply_functions, load_functions
 from mlcluster.data.labels.label_model import MIN_KNOWN, LabelModel, fit_label_model
-from mlcluster.data.labels.pool import Pool, read_pool
+from mlcluster.data.labels.pool import Pool, pool_of
 from mlcluster.data.labels.settling import Settled, known_codes, read_answers, settle
 from mlcluster.data.labels.votes import ABSTAINED, Codes
 from mlcluster.data.schema import Label
-from mlcluster.data.source import FilledTarget, Source, SourceFile, read_block, read_source
+from mlcluster.data.source import FilledTarget, Source, SourceFile, read_block
 from mlcluster.errors import DataError
 from mlcluster.spec import DataSpec
 
@@ -42,8 +42,8 @@ def run_functions(pool: Pool, known: Codes, *, base: Path) -> LabelModel:
     return fit_label_model(codes, names=names, num_classes=len(pool.target.classes), known=known)
 
 
-def read_labelled_source(spec: DataSpec, *, base: Path) -> tuple[Source, list[Finding]]:
-    """The source with the labels that it lacks and that `data.labels` has, and what is to be said of them.
+def read_labelled_source(spec: DataSpec, source: Source, *, base: Path) -> tuple[Source, list[Finding]]:
+    """`source` with the labels that it lacks and that `data.labels` has, and what is to be said of them.
 
     Without any, the source as it is, at no cost. With some, all of it is read once more.
 
@@ -52,8 +52,8 @@ def read_labelled_source(spec: DataSpec, *, base: Path) -> tuple[Source, list[Fi
     """
     labels = spec.labels
     if labels.votes is None and labels.fill_above is None and not (base / labels.store).exists():
-        return read_source(spec.source, base=base), []
-    pool = read_pool(spec, base=base)
+        return source, []
+    pool = pool_of(spec, source)
     settled = settle(read_answers(pool, base=base), pool)
     people = {row: label for row, label in settled.labels.items() if pool.given[row] == ABSTAINED}
     weak = _weak_labels(pool, settled, base=base)

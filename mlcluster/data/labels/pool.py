@@ -13,10 +13,11 @@ import pyarrow as pa
 
 from mlcluster.data.columns import check_roles, comparable_columns, plan_features
 from mlcluster.data.fit import fit_transform
+from mlcluster.data.gather import gather
 from mlcluster.data.hashing import HashVector, row_hashes
 from mlcluster.data.labels.votes import ABSTAINED, Codes
 from mlcluster.data.schema import FeatureColumn, TableSchema, TargetColumn
-from mlcluster.data.source import Source, read_block, read_source
+from mlcluster.data.source import Source, read_block
 from mlcluster.data.statistics import category_partial, number_partial
 from mlcluster.data.target import encode_target, infer_task, missing_mask, target_partial
 from mlcluster.data.transform import Encoding, Transform
@@ -93,12 +94,21 @@ class Pool:
 
 
 def read_pool(spec: DataSpec, *, base: Path) -> Pool:
-    """All rows of the source.
+    """All rows of what `spec` names, joins included.
 
     Raises:
         DataError: the data is unreadable, or what may be answered is not known.
     """
-    source = with_target(read_source(spec.source, base=base), spec)
+    return pool_of(spec, gather(spec, base=base).source)
+
+
+def pool_of(spec: DataSpec, source: Source) -> Pool:
+    """All rows of the source.
+
+    Raises:
+        DataError: what may be answered is not known.
+    """
+    source = with_target(source, spec)
     check_roles(spec, source)
     names = [name for name in comparable_columns(source.schema, spec) if name != spec.target]
     columns, row_ids = [], []

@@ -24,7 +24,7 @@ from mlcluster.data.labels import (
     settle,
     write_store,
 )
-from mlcluster.data.source import read_block
+from mlcluster.data.source import read_block, read_source
 from mlcluster.errors import DataError
 from mlcluster.spec import DataSpec, LabelsSpec
 
@@ -54,13 +54,13 @@ def store(folder: Path, labels: dict[int, str], pool: Pool, annotator: str = "an
 
 
 def targets(folder: Path, spec: DataSpec = SPEC) -> list[Any]:
-    source, _ = read_labelled_source(spec, base=folder)
+    source, _ = read_labelled_source(spec, read_source(spec.source, base=folder), base=folder)
     return [value for block in source.blocks for value in read_block(block, source.schema, ["answer"])[0].to_pylist()]
 
 
 def test_without_answers_the_source_is_as_it_was(tmp_path: Path) -> None:
     written(tmp_path)
-    source, findings = read_labelled_source(SPEC, base=tmp_path)
+    source, findings = read_labelled_source(SPEC, read_source(SPEC.source, base=tmp_path), base=tmp_path)
     assert (findings, len(source.files)) == ([], 1)
     assert all(block.filled is None for block in source.blocks)
 
@@ -97,7 +97,7 @@ def test_an_answer_to_a_row_that_is_gone_is_said_and_kept(tmp_path: Path) -> Non
     pool = written(tmp_path)
     store(tmp_path, {70: "a", 80: "b"}, pool)
     written(tmp_path, table().slice(0, 75))
-    _, findings = read_labelled_source(SPEC, base=tmp_path)
+    _, findings = read_labelled_source(SPEC, read_source(SPEC.source, base=tmp_path), base=tmp_path)
     assert [(one.kind, one.value) for one in findings] == [("labels_filled", 1.0), ("labels_stale", 1.0)]
     assert len(read_store(tmp_path / "labels.parquet")) == 2
 
