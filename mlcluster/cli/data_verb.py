@@ -66,3 +66,31 @@ def prepare(config: Path, overrides: tuple[str, ...], as_json: bool, seed: int, 
         click.echo(f"{finding['severity']}: {finding['message']}", err=True)
     click.echo(rows_line(manifest["rows"]))
     click.echo(f"{shards.transform.num_outputs} columns, {len(manifest['shards'])} shards in {out}")
+
+
+@data.command()
+@project_options
+@json_option
+@click.argument("source", required=False)
+@click.option(
+    "--quarantine", type=click.Path(path_type=Path, dir_okay=False), help="Write the bad rows with their reasons here."
+)
+def check(config: Path, overrides: tuple[str, ...], as_json: bool, source: str | None, quarantine: Path | None) -> None:
+    """Hold the data, or SOURCE in its place, against `expect:`; exit code 2 where a rule is broken."""
+    found = load_project(config, overrides).check(source)
+    if quarantine is not None:
+        import pyarrow.parquet as pq
+
+        pq.write_table(found.quarantine(), quarantine)
+    if as_json:
+        print_json(found.to_json())
+    for rule in () if as_json else found.broken:
+        rows = f" in {rule.num_rows} rows ({', '.join(map(str, rule.first_rows))}" if rule.num_rows else ""
+        more = ", ..." if rule.num_rows > len(rule.first_rows) else ""
+        shown = f"{rows}{more}; first value {rule.example})" if rows else ""
+        click.echo(f"{rule.column} = {rule.expected}: {rule.problem}{shown}")
+    if not as_json:
+        bad = len(found.bad_rows)
+        click.echo(f"{found.num_rows} rows: {found.num_rows - bad} good, {bad} bad; {len(found.broken)} rules broken")
+    if not found.passed:
+        raise click.exceptions.Exit(2)

@@ -35,7 +35,18 @@ from mlcluster.cli.stores import LaterTracker, open_tracker, registry_of
 from mlcluster.cli.tune_stage import read_story, trial_of
 from mlcluster.cli.workspace import RunFolder, Workspace
 from mlcluster.cost import Ledger
-from mlcluster.data import DataProfile, Encoding, LocalEngine, Shards, conform, prepare_shards, profile, rows_to_table
+from mlcluster.data import (
+    DataCheck,
+    DataProfile,
+    Encoding,
+    LocalEngine,
+    Shards,
+    check_data,
+    conform,
+    prepare_shards,
+    profile,
+    rows_to_table,
+)
 from mlcluster.errors import SpecError
 from mlcluster.registry import Bundle
 from mlcluster.spec import YamlDocument, load_document, naming_lines, parse_spec
@@ -92,6 +103,12 @@ class Project:
     def profile(self) -> DataProfile:
         """One pass over the data: columns, splits and findings."""
         return self._profile(is_lenient=True)
+
+    def check(self, source: str | None = None) -> DataCheck:
+        """The project's data, or other data of the same kind, held against `data.expect`."""
+        spec = self.spec.data if source is None else self.spec.data.model_copy(update={"source": source})
+        with naming_lines(self._document):
+            return check_data(spec, base=self.folder if source is None else Path.cwd())
 
     @contextmanager
     def labelling(self) -> Iterator[Labelling]:

@@ -4,6 +4,7 @@ In: the `data:` section of a project file. Out: a `DatasetSnapshot`, with schema
 content hash, or one error that names the key. Not here: Ray, which runs the same functions from `ray_engine.py`.
 """
 
+from mlcluster.data.checking import BrokenRule, DataCheck, check_data
 from mlcluster.data.conform import RowError, columns_to_table, conform, rows_to_table
 from mlcluster.data.engine import Engine, EngineBySize, LocalEngine
 from mlcluster.data.findings import Finding
@@ -18,8 +19,10 @@ from mlcluster.data.transform import ALL_ENCODINGS, ENCODINGS, Encoding, Transfo
 __all__ = [
     "ALL_ENCODINGS",
     "ENCODINGS",
+    "BrokenRule",
     "ColumnKind",
     "ColumnProfile",
+    "DataCheck",
     "DataProfile",
     "DatasetSnapshot",
     "Encoding",
@@ -35,6 +38,7 @@ __all__ = [
     "TargetColumn",
     "TaskKind",
     "Transform",
+    "check_data",
     "columns_to_table",
     "conform",
     "encode_target",

@@ -47,6 +47,7 @@ def check_roles(spec: DataSpec, source: Source) -> None:
         shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
         fix = f"did you mean {nearest}?" if nearest else f"use one of {shown}."
         raise DataError(f"{key} = {name} is no column of {source.label}; {fix}")
+    _refuse_repeated_files(source)
     for name, expectation in spec.expect.items():
         found = source.schema.field(name)
         is_time = pa.types.is_temporal(found.type)
@@ -55,6 +56,18 @@ def check_roles(spec: DataSpec, source: Source) -> None:
                 f"data.expect.{name} = {expectation.type} is broken by {source.label}, where it has type {found.type}; "
                 "look at where it comes from, or change the rule."
             )
+
+
+def _refuse_repeated_files(source: Source) -> None:
+    """A file that was copied in twice weighs double, and its rows stand on both sides of a split."""
+    first: dict[str, str] = {}
+    for file in source.files:
+        if file.sha256 in first:
+            raise DataError(
+                f"data.source = {source.text} holds the same file twice ({first[file.sha256]} and {file.name}); "
+                "remove one of them."
+            )
+        first[file.sha256] = file.name
 
 
 def plan_features(spec: DataSpec, source: Source) -> tuple[list[ColumnPlan], list[Finding]]:

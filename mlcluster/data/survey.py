@@ -214,7 +214,7 @@ def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int) -
         total = total.merged(part.target)
     target = infer_task(spec.target, schema.field(spec.target).type, total, spec.task)
     starts = np.cumsum([0, *(part.num_rows for part in parts)])
-    broken = _all_violations(spec, parts, starts[:-1])
+    broken = all_violations(spec, parts, starts[:-1])
     bad_rows, findings = _act_on(spec, broken)
     if total.missing:
         share = total.missing / int(starts[-1])
@@ -231,12 +231,13 @@ def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int) -
         target=target,
         rule=rule,
         labels=tuple(np.split(labels, starts[1:-1])),
-        bad_rows=_by_block(bad_rows, starts),
+        bad_rows=by_block(bad_rows, starts),
         findings=tuple(findings),
     )
 
 
-def _by_block(bad_rows: Mapping[int, str], starts: npt.NDArray[np.int64]) -> tuple[Mapping[int, str], ...]:
+def by_block(bad_rows: Mapping[int, str], starts: npt.NDArray[np.int64]) -> tuple[Mapping[int, str], ...]:
+    """Row numbers in the source as numbers within the blocks, which start at `starts` (blocks + 1,)."""
     blocks: tuple[dict[int, str], ...] = tuple({} for _ in starts[:-1])
     rows = sorted(bad_rows)
     for row, block in zip(rows, np.searchsorted(starts, rows, side="right") - 1, strict=True):
@@ -300,7 +301,7 @@ def _together(parts: Sequence[SurveyPart]) -> HashVector:
     return np.where(is_missing, rows, keys)
 
 
-def _all_violations(spec: DataSpec, parts: Sequence[SurveyPart], starts: npt.NDArray[np.int64]) -> list[Violation]:
+def all_violations(spec: DataSpec, parts: Sequence[SurveyPart], starts: npt.NDArray[np.int64]) -> list[Violation]:
     """One violation a rule over the whole source; rows are numbers within the source."""
     merged: dict[tuple[str, str], list[tuple[int, Violation]]] = {}
     for part, start in zip(parts, starts, strict=True):

@@ -316,3 +316,51 @@ def test_electricity_is_split_by_time(tmp_path: Path) -> None:
     snapshot = prepare(spec, base=shared_data(), folder=tmp_path / "elec", seed=1, engine=LocalEngine())
     assert snapshot.schema.target.task == "binary"
     assert snapshot.num_rows["test"] == pytest.approx(0.2 * 45_312, abs=2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"split": {"stratify": True}},
+        {"split": {"group": "job"}, "sensitive": ["job"]},
+        {"time": "person", "exclude": [], "split": {"gap": 5}},
+        {"expect": {"age": "20..85"}, "bad_rows": "quarantine"},
+    ],
+)
+def test_the_rows_add_up(tmp_path: Path, settings: dict[str, Any]) -> None:
+    table = write_people(tmp_path)
+    target = pa.array([None if index % 20 == 0 else value for index, value in enumerate(table["rich"].to_pylist())])
+    pq.write_table(table.set_column(4, "rich", target), tmp_path / "people.parquet", row_group_size=90)
+    snapshot = prepared(tmp_path, **settings)
+    rows = dict(snapshot.manifest["rows"])
+    assert rows.pop("source") == sum(rows.values()) == 400
+    assert {split: rows[split] for split in snapshot.num_rows} == snapshot.num_rows
+    assert rows["quarantined"] == snapshot.quarantine().num_rows
+    assert rows["without_target"] + sum(value is None for value in snapshot.quarantine()["rich"].to_pylist()) == 20
+    assert (rows["in_gap"] > 0) == ("time" in settings)
+
+
+def test_a_group_stays_together_and_may_be_learned_from(tmp_path: Path) -> None:
+    table = write_people(tmp_path, 1000)
+    towns = pa.array([f"town {row % 60}" for row in range(1000)])
+    pq.write_table(table.append_column("town", towns), tmp_path / "people.parquet")
+    snapshot = prepared(tmp_path, split={"group": "town"})
+    groups = [set(snapshot.table(split).column("town").to_pylist()) for split in snapshot.num_rows]
+    assert not groups[0] & groups[1] and not groups[0] & groups[2] and not groups[1] & groups[2]
+    assert "town" in snapshot.schema.feature_names
+
+
+@pytest.mark.parametrize(
+    ("settings", "problem"),
+    [
+        ({"split": {"stratify": True, "group": "job"}}, "two ways"),
+        ({"split": {"gap": "7d"}}, "name the event time"),
+        ({"split": {"stratify": True}, "key": "person"}, "drop one of them"),
+        ({"split": {"column": "part", "stratify": True}}, "names a column that holds the split"),
+        ({"split": {"gap": "a week"}, "time": "person"}, "is no time span"),
+    ],
+)
+def test_splits_that_cannot_be_are_refused(settings: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        DataSpec(**{"source": "people.parquet", "target": "rich", **settings})

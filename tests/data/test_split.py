@@ -9,7 +9,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mlcluster.data.hashing import mix, seeded_shares, value_hashes
-from mlcluster.data.split import TEST, TRAIN, VALIDATION, split_by_column, split_by_hash, split_by_time, time_values
+from mlcluster.data.split import (
+    IN_GAP,
+    TEST,
+    TRAIN,
+    VALIDATION,
+    gap_of,
+    split_by_column,
+    split_by_hash,
+    split_by_stratum,
+    split_by_time,
+    time_values,
+)
 from mlcluster.errors import DataError
 from mlcluster.spec import SplitSpec
 
@@ -113,3 +124,41 @@ def test_times_in_any_form_have_one_order() -> None:
 def test_text_that_is_no_time_is_refused() -> None:
     with pytest.raises(DataError, match=r"data\.time = day has type string with values that are no times"):
         time_values(words("soon"), "day")
+
+
+def test_strata_have_their_share_of_every_split_to_the_row() -> None:
+    rng = np.random.default_rng(0)
+    strata = np.repeat(np.array([1, 2, 3], dtype=np.uint64), (1000, 50, 10))
+    rng.shuffle(strata)
+    hashes = mix(np.arange(len(strata), dtype=np.uint64))
+    spec = SplitSpec(validation=0.2, test=0.1)
+    labels = split_by_stratum(strata, hashes, spec, seed=3)
+    for stratum, (num_validation, num_test) in {1: (200, 100), 2: (10, 5), 3: (2, 1)}.items():
+        here = labels[strata == stratum]
+        assert ((here == VALIDATION).sum(), (here == TEST).sum()) == (num_validation, num_test)
+    assert (split_by_stratum(strata, hashes, spec, seed=3) == labels).all()
+    assert (split_by_stratum(strata, hashes, spec, seed=4) != labels).any()
+
+
+def test_a_gap_keeps_rows_away_from_both_cuts() -> None:
+    times = np.arange(100.0)
+    labels, validation_from, test_from = split_by_time(times, SplitSpec(), gap=5.0)
+    assert (validation_from, test_from) == (60.0, 80.0)
+    assert times[labels == TRAIN].max() < validation_from - 5
+    assert times[labels == VALIDATION].max() < test_from - 5
+    assert (labels == IN_GAP).sum() == 10
+    assert (split_by_time(times, SplitSpec())[0] != IN_GAP).all()
+
+
+@pytest.mark.parametrize(
+    ("gap", "kind", "expected"),
+    [("7d", pa.timestamp("ms"), 7 * 86400e6), ("30m", pa.string(), 1800e6), (48, pa.int64(), 48.0)],
+)
+def test_a_gap_is_in_the_units_of_the_time(gap: str | float, kind: pa.DataType, expected: float) -> None:
+    assert gap_of(SplitSpec(gap=gap), kind) == expected
+
+
+@pytest.mark.parametrize(("gap", "kind"), [("7d", pa.int64()), (7, pa.timestamp("us"))])
+def test_a_gap_of_other_units_is_refused(gap: str | float, kind: pa.DataType) -> None:
+    with pytest.raises(DataError, match=r"data\.split\.gap = 7(d|\.0) does not fit a time column of type"):
+        gap_of(SplitSpec(gap=gap), kind)
