@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
+from threadpoolctl import threadpool_limits
 
 from mlcluster.spec import default_configuration
 from mlcluster.train import FAMILIES, Matrices, TrainingData
@@ -59,5 +60,7 @@ def _answers(
         validation={},
     )
     learner = family.build(default_configuration(family.space), data, seed)
-    learner.advance(units)
-    return learner.scores(asked)
+    # OpenMP's threads wait for one another by spinning: on a busy machine that takes a hundred times as long.
+    with threadpool_limits(limits=1):
+        learner.advance(units)
+        return learner.scores(asked)
