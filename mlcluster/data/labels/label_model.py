@@ -164,11 +164,12 @@ def _strengths(correlation: FloatArray) -> FloatArray:
 
     Each of up to 500 triplets of functions proposes: a third function tells the strength of two. A proposal is as
     good as the sum of its misses, each counted up to a cap, so that a few wild pairs cost the same wherever they lie.
-    The best is then fitted to the pairs that it explains.
+    The best is then fitted to the pairs that it explains. NaN without any triplet: of two functions that agree, nothing
+    tells whether they copy each other or are both right.
     """
     is_there = ~np.isnan(correlation)
     values = np.where(is_there, correlation, 0.0)
-    best, least = np.zeros(len(values)), np.inf
+    best, least = np.full(len(values), np.nan), np.inf
     for triplet in islice(_spread_triplets(len(values)), _MAX_TRIPLETS):
         proposal = _from_triplet(values, list(triplet))
         if proposal is None:
