@@ -31,6 +31,8 @@ Codes = np.ndarray[Any, np.dtype[np.int64]]
 Case = tuple[str, str, int, Callable[[int], Scores]]
 """Part, case, number of seeds, and what scores one seed."""
 NUM_PLANTED_SEEDS = 20
+ADULT_SHARES = (0.75, 0.25)
+"""What a person would say of how frequent the two classes of adult are: three quarters earn less."""
 
 
 def main() -> None:
@@ -79,6 +81,8 @@ def real_cases(data: Path, seeds: int) -> Iterator[Case]:
     for num_known in (0, 50, 300):
         name = f"six rules on adult, {num_known} labels known"
         yield "functions", name, seeds, lambda seed, n=num_known: function_scores(*rules_on_adult(data, n, seed))
+    name = "six rules on adult, none known, class shares given"
+    yield "functions", name, seeds, lambda seed: function_scores(*rules_on_adult(data, 0, seed), shares=ADULT_SHARES)
     for table in ("adult", "electricity_elec2"):
         yield "audit", table, seeds, lambda seed, table=table: audit_scores(data, table, seed)
         yield "queue", table, seeds, lambda seed, table=table: labels_needed(data, table, seed)
@@ -86,11 +90,14 @@ def real_cases(data: Path, seeds: int) -> Iterator[Case]:
         yield "screen", f"clean {table}", 3, lambda seed, table=table: clean_screen(data, table, seed)
 
 
-def function_scores(truth: Codes, codes: Codes, known: Codes | None = None) -> Scores:
+def function_scores(
+    truth: Codes, codes: Codes, known: Codes | None = None, shares: tuple[float, ...] | None = None
+) -> Scores:
     """The label model against majority vote and against EM that takes all functions for independent."""
     size = int(truth.max()) + 1
     names = tuple(f"f{index}" for index in range(codes.shape[1]))
-    model = fit_label_model(codes, names=names, num_classes=size, known=known)
+    priors = None if shares is None else np.array(shares)
+    model = fit_label_model(codes, names=names, num_classes=size, known=known, priors=priors)
     votes = Votes.of_matrix(codes, num_classes=size)
     # Known rows are no merit of the model's.
     is_covered = model.is_covered if known is None else model.is_covered & (known == ABSTAINED)

@@ -122,10 +122,10 @@ def functions_text(told: dict[str, Any]) -> str:
             f"{one['name']:<{width}}  {one['coverage_share']:>8.1%}  {one['overlap_share']:>7.1%}  "
             f"{one['conflict_share']:>8.1%}  {accuracy:>8}  {known:>5}  {one['weight']:>6.2f}"
         )
-    if told["known"] < told["judged_from"]:
+    if told["known"] < told["judged_from"] and not told["has_class_shares"]:
         lines.append(
-            f"accuracies are guesses: {told['known']} labels are known, and {told['judged_from']} would tell how "
-            "frequent each class is; ask for some with --next"
+            f"accuracies are guesses: {told['known']} labels are known, and {told['judged_from']} or "
+            "data.labels.class_shares would tell how frequent each class is; ask for some with --next"
         )
     bound = told["fill_above"]
     done = (

@@ -176,6 +176,7 @@ class Labelling:
             "covered": int(model.is_covered.sum()),
             "known": int((self._codes != ABSTAINED).sum()),
             "judged_from": MIN_KNOWN,
+            "has_class_shares": self.spec.labels.class_shares is not None,
             "fill_above": bound,
             "would_fill": int(is_sure.sum()),
             "functions": [function.to_json() for function in model.functions],

@@ -21,7 +21,7 @@ VERBS = {
     "doctor": ("doctor", "Check this machine and the project file."),
     "config": ("config", "Print the project file with all defaults filled in."),
     "plan": ("plan", "Say what a run would do, and forecast its dollars."),
-    "data": ("data", "Look at the data."),
+    "data": ("data", "Look at the data, prepare it, and label it."),
     "run": ("run", "Data, search, verification, registry and endpoint: the whole line."),
     "tune": ("run", "Search for the best configuration that the money can buy."),
     "verify": ("run", "Hold the winner against the requirements, and register it."),

@@ -26,6 +26,8 @@ class LabelsSpec(Section):
     """Answers that may be asked for in all."""
     classes: tuple[str | int | float | bool, ...] | None = None
     """What may be answered; by default, what the target holds already."""
+    class_shares: dict[str | int | float | bool, Annotated[float, Field(gt=0, lt=1)]] | None = None
+    """How frequent each class is, which functions tell badly; by default, what known labels say."""
     audit: bool = False
     """Whether a run looks for labels that are probably wrong, and says so."""
 
@@ -35,6 +37,13 @@ class LabelsSpec(Section):
         if classes is not None and len(set(classes)) < max(2, len(classes)):
             raise ValueError("needs two or more classes, each once; list what may be answered")
         return classes
+
+    @field_validator("class_shares")
+    @classmethod
+    def _shares_of_all(cls, shares: dict[Any, float] | None) -> dict[Any, float] | None:
+        if shares is not None and abs(sum(shares.values()) - 1) > 0.01:
+            raise ValueError(f"adds up to {sum(shares.values()):g}; give a share of each class that together make 1")
+        return shares
 
     @model_validator(mode="after")
     def _functions_to_fill_from(self) -> LabelsSpec:

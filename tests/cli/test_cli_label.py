@@ -24,7 +24,7 @@ from mlcluster.cli.project import Project
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.workspace import RunFolder, Workspace
 from mlcluster.cost import Ledger
-from mlcluster.data import LocalEngine, prepare
+from mlcluster.data import LocalEngine, SourceCache, prepare
 from tests.cli.projects import Outcome, make_project, run_here
 
 PROJECT = """
@@ -307,6 +307,20 @@ def test_labels_of_functions_are_learned_from_and_never_judged_by(project: Path)
     ]
     assert rows[1]["train"] > 3 * rows[0]["train"]
     assert (rows[1]["validation"], rows[1]["test"]) == (rows[0]["validation"], rows[0]["test"])
+
+
+def test_class_shares_that_are_known_are_taken_for_true(project: Path) -> None:
+    file = project / "mlcluster.yaml"
+    file.write_text(file.read_text().replace("{budget: 60,", "{class_shares: {'yes': 0.9, 'no': 0.1}, budget: 60,"))
+    key = "data.labels.class_shares"
+    told = label(project, "--functions", "--json").json
+    without = label(project, "--functions", "--set", f"{key}=null", "--json").json
+    assert told["has_class_shares"]
+    assert told["functions"][1]["accuracy"] > without["functions"][1]["accuracy"]  # `red` says nothing but yes
+    refused = label(project, "--functions", "--set", f"{key}={{'yes': 0.9, 'maybe': 0.1}}")
+    assert "give a share for each of no, yes" in refused.complaint
+    refused = label(project, "--functions", "--set", f"{key}={{'yes': 0.9, 'no': 0.3}}")
+    assert "adds up to 1.2" in refused.stderr
 
 
 def test_functions_that_nothing_judges_fill_nothing_in(tmp_path: Path) -> None:

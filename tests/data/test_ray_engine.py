@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from data_tables import write_people
@@ -12,7 +14,7 @@ from data_tables import write_people
 from mlcluster.data import LocalEngine, prepare
 from mlcluster.data.ray_engine import RayDataEngine
 from mlcluster.errors import ClusterError, DataError
-from mlcluster.spec import DataSpec
+from mlcluster.spec import DataSpec, LabelsSpec, ScreenSpec
 
 SPEC = DataSpec(source="people.parquet", target="rich", exclude=("person",), expect={"age": {"max": 89}})  # type: ignore[dict-item]
 
@@ -67,6 +69,28 @@ def test_ray_gives_the_joined_snapshot_that_this_process_gives(tmp_path: Path) -
     assert "score" in on_ray.schema.feature_names
     assert on_ray.manifest == local.manifest
     assert on_ray.matrices("train", "dense")[0].tobytes() == local.matrices("train", "dense")[0].tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_ray_fills_the_same_labels_in_and_screens_the_same_rows(tmp_path: Path) -> None:
+    table = write_people(tmp_path, 600)
+    is_missing = pa.array(np.arange(600) % 3 == 0)
+    labelled = table.set_column(4, "rich", pc.if_else(is_missing, None, table["rich"].combine_chunks()))
+    pq.write_table(labelled, tmp_path / "people.parquet", row_group_size=150)
+    said = table["rich"].to_pylist()
+    lines = "".join(f"{row},ann,{said[row]}\n" for row in range(0, 600, 3))
+    (tmp_path / "votes.csv").write_text(f"row,annotator,label\n{lines}")
+    labels, screen = LabelsSpec(votes="votes.csv"), ScreenSpec(trimmed_loss="quarantine")
+    spec = DataSpec(source="people.parquet", target="rich", exclude=("person",), labels=labels, screen=screen)
+    local, on_ray = (
+        prepare(spec, base=tmp_path, folder=tmp_path / type(engine).__name__, seed=3, engine=engine)
+        for engine in (LocalEngine(), RayDataEngine())
+    )
+    assert sum(local.num_rows.values()) + local.quarantined == 600
+    assert on_ray.manifest == local.manifest
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from mlcluster.data.labels.functions import apply_functions, load_functions
 from mlcluster.data.labels.label_model import MIN_KNOWN, LabelModel, fit_label_model
 from mlcluster.data.labels.pool import Pool, pool_of
 from mlcluster.data.labels.settling import Settled, known_codes, read_answers, settle
-from mlcluster.data.labels.votes import ABSTAINED, Codes
+from mlcluster.data.labels.votes import ABSTAINED, Codes, FloatArray
 from mlcluster.data.schema import Label
 from mlcluster.data.source import FilledTarget, Source, SourceFile, read_block
 from mlcluster.errors import DataError
@@ -39,7 +39,7 @@ def run_functions(pool: Pool, known: Codes, *, base: Path) -> LabelModel:
         [apply_functions(functions, read_block(block, schema), pool.target) for block in pool.source.blocks]
     )
     names = tuple(function.name for function in functions)
-    return fit_label_model(codes, names=names, num_classes=len(pool.target.classes), known=known)
+    return fit_label_model(codes, names=names, num_classes=len(pool.target.classes), known=known, priors=_priors(pool))
 
 
 def read_labelled_source(spec: DataSpec, source: Source, *, base: Path) -> tuple[Source, list[Finding]]:
@@ -71,6 +71,21 @@ def read_labelled_source(spec: DataSpec, source: Source, *, base: Path) -> tuple
         message = f"{settled.num_stale} answers are to rows that the source no longer holds, and are left aside."
         findings.append(Finding(kind="labels_stale", message=message, value=float(settled.num_stale)))
     return _filled_source(pool, people, weak), findings
+
+
+def _priors(pool: Pool) -> FloatArray | None:
+    """`data.labels.class_shares` in the order of the classes, (k,)."""
+    shares = pool.spec.labels.class_shares
+    if shares is None:
+        return None
+    by_word = {str(label): share for label, share in shares.items()}
+    words = [str(label) for label in pool.target.classes]
+    if by_word.keys() != set(words):
+        raise DataError(
+            f"data.labels.class_shares = {list(by_word)} are not the classes of {pool.target.name}; "
+            f"give a share for each of {', '.join(words[:10])}."
+        )
+    return np.array([by_word[word] for word in words]) / sum(by_word.values())
 
 
 def _weak_labels(pool: Pool, settled: Settled, *, base: Path) -> dict[int, Label]:

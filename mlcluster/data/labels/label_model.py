@@ -73,17 +73,23 @@ class LabelModel:
 
 
 def fit_label_model(
-    codes: Codes, *, names: tuple[str, ...], num_classes: int, known: Codes | None = None
+    codes: Codes,
+    *,
+    names: tuple[str, ...],
+    num_classes: int,
+    known: Codes | None = None,
+    priors: FloatArray | None = None,
 ) -> LabelModel:
     """From the functions' labels, (n, m) with `ABSTAINED`, to probabilities and each function's quality.
 
-    `known` (n,) holds the labels of rows that are known, else `ABSTAINED`. Functions that mostly name one class tell
-    little of how frequent it is: from 30 known labels on, their shares are taken for those of all rows, else the
-    shares of the majority votes. Learned by the EM itself, shares have run away to the wrong class on real rules.
+    `known` (n,) holds the labels of rows that are known, else `ABSTAINED`. `priors` (k,) is how frequent each class is,
+    which functions that mostly name one class tell badly. Without it, from 30 known labels on, their shares are taken,
+    else those of the majority votes: learned by the EM itself, shares have run away to the wrong class on real rules.
     """
     votes = Votes.of_matrix(codes, num_classes=num_classes)
     weights = vote_weights(codes, num_classes=num_classes)
-    priors = _class_shares(votes, weights, known)
+    if priors is None:
+        priors = _class_shares(votes, weights, known)
     consensus = dawid_skene(votes, weights=weights, silence_tells=True, known=known, priors=priors)
     estimated = accuracies(votes, consensus.posterior)
     has_label = codes != ABSTAINED
@@ -158,11 +164,12 @@ def _strengths(correlation: FloatArray) -> FloatArray:
 
     Each of up to 500 triplets of functions proposes: a third function tells the strength of two. A proposal is as
     good as the sum of its misses, each counted up to a cap, so that a few wild pairs cost the same wherever they lie.
-    The best is then fitted to the pairs that it explains.
+    The best is then fitted to the pairs that it explains. NaN without any triplet: of two functions that agree, nothing
+    tells whether they copy each other or are both right.
     """
     is_there = ~np.isnan(correlation)
     values = np.where(is_there, correlation, 0.0)
-    best, least = np.zeros(len(values)), np.inf
+    best, least = np.full(len(values), np.nan), np.inf
     for triplet in islice(_spread_triplets(len(values)), _MAX_TRIPLETS):
         proposal = _from_triplet(values, list(triplet))
         if proposal is None:

@@ -62,11 +62,15 @@ def fit_trimmed(
     A local search that starts at all rows and at random ones, of which the start with the least trimmed loss stays.
     Of classes, the best explained rows are taken class by class: else the rare class would be what is left out.
     """
+    from threadpoolctl import threadpool_limits
+
     best, least = None, np.inf
     for start in (np.arange(len(targets)), rng.choice(len(targets), max(2, len(targets) // 2), replace=False)):
         if num_classes and len(np.unique(targets[start])) < len(np.unique(targets)):
             continue
-        model, loss = _search(features, targets, start, num_classes)
+        # One thread: the last bit of a sum hangs on their number, and a row at the bound on the last bit.
+        with threadpool_limits(limits=1):
+            model, loss = _search(features, targets, start, num_classes)
         if loss < least:
             best, least = model, loss
     assert best is not None  # the start at all rows has all classes

@@ -78,6 +78,12 @@ def test_copies_share_one_vote_and_others_keep_theirs() -> None:
     assert weights[3:] == [1.0] * 5
 
 
+@pytest.mark.parametrize("num_functions", [1, 2, 3])
+def test_few_functions_are_not_taken_for_copies_of_each_other(num_functions: int) -> None:
+    _, codes = planted(0, [0.9] * num_functions)
+    assert [function.weight for function in model_of(codes).functions] == [1.0] * num_functions
+
+
 def test_a_function_that_names_one_class_only_is_read_by_its_silence_too() -> None:
     """Half of the functions name class 1 or nothing, half class 0, and the classes are not equally frequent."""
     for seed in SEEDS:
