@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 from mlcluster.cli.cataloguing import SourceStatus
-from mlcluster.cli.options import json_option, load_project, print_json, project_options
+from mlcluster.cli.options import json_option, load_data, print_json, project_options
 from mlcluster.data.catalog import span_text
 
 _HEADINGS = ("name", "kind", "rows", "columns", "size", "age", "version", "sha256", "owner", "place")
@@ -26,7 +26,7 @@ _NOT_FOUND = 2
 @json_option
 def ls(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """List the sources: rows, columns, size, age, version, hash and owner. `!` marks what is stale."""
-    found = load_project(config, overrides).sources()
+    found = load_data(config, overrides).sources()
     if as_json:
         print_json({"sources": [one.to_json() for one in found]})
         return
@@ -45,7 +45,7 @@ def ls(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
 @json_option
 def show(name: str, config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show one source: columns, owner, freshness, versions seen so far, joins and first rows."""
-    found = load_project(config, overrides).source(name)
+    found = load_data(config, overrides).source(name)
     if as_json:
         versions = [asdict(version) for version in found.versions]
         rows = list(found.first_rows)
@@ -61,7 +61,7 @@ def show(name: str, config: Path, overrides: tuple[str, ...], as_json: bool) -> 
 @json_option
 def find(column: str, config: Path, overrides: tuple[str, ...], as_json: bool) -> int:
     """Name the sources that hold COLUMN, whatever its case; the nearest names where none does (exit code 2)."""
-    statuses = load_project(config, overrides).sources()
+    statuses = load_data(config, overrides).sources()
     holders = [
         {"source": one.name, "column": each.name, "type": each.type}
         for one in statuses

@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
-from mlcluster.cli.options import json_option, load_project, print_json, project_options
-from mlcluster.cli.project import RunOptions
+from mlcluster.cli.options import json_option, load_data, print_json, project_options
+from mlcluster.cli.run_options import RunOptions
 from mlcluster.errors import SpecError
 
 
@@ -41,7 +41,7 @@ def label(config: Path, overrides: tuple[str, ...], as_json: bool, **asked: Any)
         raise SpecError(
             "data label = several things at once; give one of --next, --add, --status, --audit, --functions."
         )
-    project = load_project(config, overrides, options=RunOptions(seed=asked["seed"]))
+    project = load_data(config, overrides, options=RunOptions(seed=asked["seed"]))
     action = actions[0] if actions else "is_status"
     with project.labelling() as labelling:
         match action:

@@ -12,7 +12,7 @@ from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.row_text import rows_line
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.workspace import write_json
-from mlcluster.data import DatasetSnapshot, Engine, EngineBySize, prepare
+from mlcluster.data import DatasetSnapshot, Engine, prepare
 from mlcluster.train import (
     FAMILIES,
     METRICS,
@@ -23,17 +23,6 @@ from mlcluster.train import (
 )
 
 _AUDITED_ROWS = 1000
-
-
-def data_engine() -> Engine:
-    """Threads for a small table; the Ray that this process is connected to, for a large one."""
-
-    def large() -> Engine:
-        from mlcluster.data.ray_engine import RayDataEngine
-
-        return RayDataEngine()
-
-    return EngineBySize(large)
 
 
 def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:

@@ -8,9 +8,9 @@ import click
 
 from mlcluster.cli.catalog_verb import find, ls, show
 from mlcluster.cli.data_label import label
-from mlcluster.cli.options import json_option, load_project, print_json, project_options
-from mlcluster.cli.project import RunOptions
+from mlcluster.cli.options import json_option, load_data, print_json, project_options
 from mlcluster.cli.row_text import rows_line
+from mlcluster.cli.run_options import RunOptions
 from mlcluster.data import ALL_ENCODINGS, Encoding
 from mlcluster.errors import SpecError
 
@@ -33,7 +33,7 @@ for command in (ls, show, find):
 @click.option("--html", "html", type=click.Path(path_type=Path, dir_okay=False), help="Write a page to this file.")
 def profile(config: Path, overrides: tuple[str, ...], as_json: bool, html: Path | None) -> None:
     """Columns, splits, findings, and a suggested `expect:` block."""
-    found = load_project(config, overrides).profile()
+    found = load_data(config, overrides).profile()
     if html is not None:
         html.write_text(found.to_html(), encoding="utf-8")
         click.echo(f"wrote {html}", err=True)
@@ -62,7 +62,7 @@ def prepare(config: Path, overrides: tuple[str, ...], as_json: bool, seed: int, 
     if out.exists() and not (out / "manifest.json").is_file() and any(out.iterdir()):
         raise SpecError(f"--out = {out} holds something other than prepared data; name a new folder.")
     options = RunOptions(seed=seed)
-    shards = load_project(config, overrides, options=options).prepare(out, encoding=encoding)
+    shards = load_data(config, overrides, options=options).prepare(out, encoding=encoding)
     manifest = shards.manifest
     if as_json:
         print_json({"folder": str(out), **manifest})
@@ -82,7 +82,7 @@ def prepare(config: Path, overrides: tuple[str, ...], as_json: bool, seed: int, 
 )
 def check(config: Path, overrides: tuple[str, ...], as_json: bool, source: str | None, quarantine: Path | None) -> None:
     """Hold the data, or SOURCE in its place, against `expect:`; exit code 2 where a rule is broken."""
-    found = load_project(config, overrides).check(source)
+    found = load_data(config, overrides).check(source)
     if quarantine is not None:
         import pyarrow.parquet as pq
 

@@ -6,7 +6,8 @@ from dataclasses import asdict
 from typing import Any
 
 from mlcluster.cli.planning import stage_forecasts
-from mlcluster.cli.run_context import RunContext, is_on_cluster
+from mlcluster.cli.ray_local import is_on_cluster
+from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.workspace import write_json
 from mlcluster.registry import Bundle
 

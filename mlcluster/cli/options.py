@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from mlcluster.cli.project import DEFAULT_PORT, Project, RunOptions
+from mlcluster.cli.run_options import DEFAULT_PORT, RunOptions
+
+if TYPE_CHECKING:
+    from mlcluster.cli.data_project import DataProject
+    from mlcluster.cli.project import Project
 
 Command = Callable[..., Any]
 
@@ -56,7 +60,16 @@ def load_project(
     config: Path, overrides: tuple[str, ...], *, options: RunOptions | None = None, quiet: bool = False
 ) -> Project:
     """The project that the shared options name."""
+    from mlcluster.cli.project import Project
+
     return Project.load(config, overrides=overrides, options=options, quiet=quiet)
+
+
+def load_data(config: Path, overrides: tuple[str, ...], *, options: RunOptions | None = None) -> DataProject:
+    """The data of the project that the shared options name."""
+    from mlcluster.cli.data_project import DataProject
+
+    return DataProject.load_data(config, overrides=overrides, options=options)
 
 
 def print_json(value: Any) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from mlcluster.cli.data_stage import data_engine, run_data_stage, score_baseline
+from mlcluster.cli.data_engine import data_engine
+from mlcluster.cli.data_stage import run_data_stage, score_baseline
 from mlcluster.cli.deploy_stage import run_deploy_stage
 from mlcluster.cli.outcome import RunOutcome
 from mlcluster.cli.planning import Plan

@@ -6,16 +6,14 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from mlcluster.cli.cataloguing import Catalogue, SourceStatus
-from mlcluster.cli.data_stage import data_engine
-from mlcluster.cli.labelling import Labelling
+from mlcluster.cli.data_project import DataProject
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
@@ -29,28 +27,25 @@ from mlcluster.cli.planning import (
     study_budget,
 )
 from mlcluster.cli.progress import Progress
-from mlcluster.cli.ray_local import LocalRay, disconnect, is_port_free, num_cluster_cpus, num_cluster_gpus
+from mlcluster.cli.ray_local import (
+    LocalRay,
+    disconnect,
+    is_on_cluster,
+    is_port_free,
+    num_cluster_cpus,
+    num_cluster_gpus,
+)
 from mlcluster.cli.reporting import write_report
-from mlcluster.cli.run_context import RunContext, connect_ray, is_on_cluster
+from mlcluster.cli.run_context import RunContext, connect_ray
+from mlcluster.cli.run_options import RunOptions
 from mlcluster.cli.stores import LaterTracker, open_tracker, registry_of
 from mlcluster.cli.tune_stage import read_story, trial_of
-from mlcluster.cli.workspace import RunFolder, Workspace
+from mlcluster.cli.workspace import RunFolder
 from mlcluster.cost import Ledger
-from mlcluster.data import (
-    DataCheck,
-    DataProfile,
-    Encoding,
-    LocalEngine,
-    Shards,
-    check_data,
-    conform,
-    prepare_shards,
-    profile,
-    rows_to_table,
-)
+from mlcluster.data import conform, rows_to_table
 from mlcluster.errors import SpecError
 from mlcluster.registry import Bundle
-from mlcluster.spec import YamlDocument, load_document, naming_lines, parse_spec
+from mlcluster.spec import YamlDocument, load_document, naming_lines
 from mlcluster.tune import StudyReport, StudyStory, TrialStory
 
 if TYPE_CHECKING:
@@ -58,31 +53,15 @@ if TYPE_CHECKING:
 
     from mlcluster.serve.predictor import Prediction, Predictor
 
-DEFAULT_PORT = 8000
 
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class RunOptions:
-    """What a command line says beside the project file. `fresh` starts anew where a run could be gone on with."""
-
-    seed: int = 0
-    port: int = DEFAULT_PORT
-    fresh: bool = False
-
-
-class Project:
+class Project(DataProject):
     """One project file, and what was made from it."""
 
     def __init__(
         self, document: YamlDocument, *, folder: Path, options: RunOptions | None = None, quiet: bool = True
     ) -> None:
-        self.spec = parse_spec(document)
-        self._document = document
-        self.folder = folder
-        self.options = options or RunOptions()
-        self.workspace = Workspace.of(folder, self.spec.project)
+        super().__init__(document, folder=folder, options=options)
         self._progress = Progress(quiet=quiet)
-        self._catalogue = Catalogue(self.spec.data, folder=folder, workspace=self.workspace)
 
     @classmethod
     def load(
@@ -98,54 +77,8 @@ class Project:
         Raises:
             SpecError: the file is wrong, with one line a bad key.
         """
-        path = Path(path)
-        document = load_document(path, overrides=overrides)
-        return cls(document, folder=path.resolve().parent, options=options, quiet=quiet)
-
-    def profile(self) -> DataProfile:
-        """One pass over the data: columns, splits and findings."""
-        return self._profile(is_lenient=True)
-
-    def check(self, source: str | None = None) -> DataCheck:
-        """The project's data, or other data of the same kind, held against `data.expect`."""
-        spec = self.spec.data if source is None else self.spec.data.model_copy(update={"source": source})
-        with naming_lines(self._document):
-            base = self.folder if source is None else Path.cwd()
-            return check_data(spec, base=base, cache=self._catalogue.cache)
-
-    @contextmanager
-    def labelling(self) -> Iterator[Labelling]:
-        """The work of labelling: ask, add, status, audit, functions. Errors name the line of the project file."""
-        with naming_lines(self._document):
-            yield Labelling(spec=self.spec.data, folder=self.folder, seed=self.options.seed)
-
-    def prepare(self, folder: Path, *, encoding: Encoding = "mixed") -> Shards:
-        """The splits, encoded, as Parquet shards in `folder`, for training code of one's own; see `data.shards`."""
-        if is_on_cluster():
-            connect_ray(self.workspace, Machine(num_cpus=1))
-        engine = data_engine() if is_on_cluster() else LocalEngine()
-        with naming_lines(self._document):
-            return prepare_shards(
-                self.spec.data,
-                base=self.folder,
-                folder=folder,
-                seed=self.options.seed,
-                engine=engine,
-                encoding=encoding,
-            )
-
-    def sources(self) -> list[SourceStatus]:
-        """Each source of the project as it is now; one that cannot be read says why."""
-        return self._catalogue.statuses()
-
-    def source(self, name: str) -> SourceStatus:
-        """One of them.
-
-        Raises:
-            DataError: there is none of that name, or it cannot be read.
-        """
-        with naming_lines(self._document):
-            return self._catalogue.status(name)
+        document = load_document(Path(path), overrides=overrides)
+        return cls(document, folder=Path(path).resolve().parent, options=options, quiet=quiet)
 
     def notes(self) -> tuple[str, ...]:
         """What the project file asks for and does not get yet."""
@@ -294,11 +227,6 @@ class Project:
         if not file.exists() or not (is_on_cluster() or LocalRay(self.workspace.ray).is_running()):
             return None
         return dict(json.loads(file.read_text()))
-
-    def _profile(self, *, is_lenient: bool) -> DataProfile:
-        with naming_lines(self._document):
-            found = profile(self.spec.data, base=self.folder, is_lenient=is_lenient, cache=self._catalogue.cache)
-            return self._catalogue.with_freshness(found)
 
     def _run(self, *, until: str) -> dict[str, Any]:
         with self.workspace.locked():

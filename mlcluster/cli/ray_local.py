@@ -34,6 +34,11 @@ STOP_TIMEOUT_SECONDS = 5
 _LOOPBACK = "127.0.0.1"
 
 
+def is_on_cluster() -> bool:
+    """Whether this process runs as a job on a cluster, and not on a Ray of its own."""
+    return bool(os.environ.get("RAY_ADDRESS"))
+
+
 class LocalRay:
     """The local Ray of one workspace; `folder` holds its token, its log and which process it is."""
 

@@ -36,13 +36,6 @@ class RunContext:
         self.ledger.close()
 
 
-def is_on_cluster() -> bool:
-    """Whether this process runs as a job on a cluster, and not on a Ray of its own."""
-    import os
-
-    return bool(os.environ.get("RAY_ADDRESS"))
-
-
 def connect_ray(workspace: Workspace, machine: Machine) -> None:
     """Connects to the cluster of this job, or to the project's local Ray."""
     LocalRay(workspace.ray).connect(num_cpus=machine.num_cpus, num_gpus=machine.num_gpus)

@@ -11,8 +11,9 @@ import click
 from mlcluster.cli.explaining import WHOLE_STUDY, explain
 from mlcluster.cli.options import json_option, load_project, port_option, print_json, project_options, run_options
 from mlcluster.cli.plan_verb import print_plan
-from mlcluster.cli.project import DEFAULT_PORT, Project, RunOptions
+from mlcluster.cli.project import Project
 from mlcluster.cli.replaying import replay
+from mlcluster.cli.run_options import DEFAULT_PORT, RunOptions
 from mlcluster.errors import GateFailed
 
 BUDGET_SPENT = 4

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -71,3 +74,17 @@ def test_a_folder_of_other_things_is_not_replaced(project: Path) -> None:
     assert done.code == 2
     assert "--out = data holds something other than prepared data" in done.complaint
     assert (project / "data" / "table.parquet").is_file()
+
+
+@pytest.mark.parametrize("words", [["data", "check"], ["data", "profile"], ["data", "prepare", "--out", "ready"]])
+def test_data_work_loads_no_cluster_and_no_learner(project: Path, words: list[str]) -> None:
+    probe = (
+        "import json, sys\n"
+        "from mlcluster.cli.main import cli\n"
+        "cli.main(args=sys.argv[1:], standalone_mode=False)\n"
+        "print(json.dumps([name for name in ('ray', 'torch', 'sklearn', 'mlflow') if name in sys.modules]))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", probe, *words], cwd=project, capture_output=True, text=True, check=True, timeout=120
+    )
+    assert json.loads(done.stdout.splitlines()[-1]) == []
