@@ -141,6 +141,11 @@ class RunFolder:
         return self.path / "snapshot"
 
     @property
+    def time_gap(self) -> Path:
+        """What a split at random would have promised, where the split is by time."""
+        return self.path / "time_gap.json"
+
+    @property
     def label_audit(self) -> Path:
         return self.path / "label_audit.json"
 
