@@ -12,8 +12,8 @@ from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.row_text import rows_line
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.time_gap import measure_time_gap
-from mlcluster.cli.workspace import write_json
-from mlcluster.data import DatasetSnapshot, Engine, prepare
+from mlcluster.cli.workspace import RunFolder, write_json, write_whole
+from mlcluster.data import DataProfile, DatasetSnapshot, Engine, prepare
 from mlcluster.train import (
     FAMILIES,
     METRICS,
@@ -24,6 +24,12 @@ from mlcluster.train import (
 )
 
 _AUDITED_ROWS = 1000
+
+
+def write_profile(run: RunFolder, profile: DataProfile) -> None:
+    """The profile that the plan was made from, as a page and as JSON."""
+    write_whole(run.profile_page, profile.to_html())
+    write_json(run.profile_page.with_suffix(".json"), profile.to_json())
 
 
 def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
