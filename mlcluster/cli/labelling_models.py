@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
-from mlcluster.spec import default_configuration
-from mlcluster.train import FAMILIES, Matrices, TrainingData
+from mlcluster.cli.quick_model import quick_scores
+from mlcluster.train import Matrices, TrainingData
 
 # Eight trees a unit: margins of 120 trees are fine enough to order by. Twenty rounds a unit.
 _FOREST_UNITS = 15
@@ -51,16 +48,10 @@ def _answers(
     name: str, units: int, known: Matrices, asked: Features, classes_and_seed: tuple[int, int]
 ) -> Probabilities:
     num_classes, seed = classes_and_seed
-    family = FAMILIES[name]
-    train: Mapping[str, Matrices] = {family.encoding: known}
     data = TrainingData(
         task="binary" if num_classes == 2 else "multiclass",
         num_classes=num_classes,
-        train={"ordinal": train["ordinal"]},
+        train={"ordinal": known},
         validation={},
     )
-    learner = family.build(default_configuration(family.space), data, seed)
-    # OpenMP's threads wait for one another by spinning: on a busy machine that takes a hundred times as long.
-    with threadpool_limits(limits=1):
-        learner.advance(units)
-        return learner.scores(asked)
+    return quick_scores(name, units, data, asked, seed=seed)

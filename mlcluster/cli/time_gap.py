@@ -6,11 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from threadpoolctl import threadpool_limits
 
+from mlcluster.cli.quick_model import quick_scores
 from mlcluster.data import DatasetSnapshot
-from mlcluster.spec import default_configuration
-from mlcluster.train import FAMILIES, METRICS, Matrices, TrainingData, default_metric
+from mlcluster.train import METRICS, Matrices, TrainingData, default_metric
 
 # Enough to tell the two splits apart, and a second or two.
 _MAX_TRAIN_ROWS, _MAX_TEST_ROWS = 20_000, 10_000
@@ -70,9 +69,5 @@ def _part(snapshot: DatasetSnapshot, split: str, limit: int, rng: np.random.Gene
 def _score(snapshot: DatasetSnapshot, train: Matrices, test: Matrices, metric: str, seed: int) -> float:
     target = snapshot.schema.target
     data = TrainingData(task=target.task, num_classes=len(target.classes), train={"ordinal": train}, validation={})
-    family = FAMILIES["boosting"]
-    # OpenMP's threads wait for one another by spinning: on a busy machine that takes a hundred times as long.
-    with threadpool_limits(limits=1):
-        learner = family.build(default_configuration(family.space), data, seed)
-        learner.advance(_BOOSTING_UNITS)
-        return float(METRICS[metric].compute(test.targets, learner.scores(test.features)))
+    scores = quick_scores("boosting", _BOOSTING_UNITS, data, test.features, seed=seed)
+    return float(METRICS[metric].compute(test.targets, scores))

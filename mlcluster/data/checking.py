@@ -13,7 +13,7 @@ import pyarrow as pa
 from mlcluster.data.catalog import SourceCache
 from mlcluster.data.columns import check_roles
 from mlcluster.data.engine import Engine, LocalEngine
-from mlcluster.data.expect import column_violations, expectation_text
+from mlcluster.data.expect import column_violations, expectation_text, reasons_by_row
 from mlcluster.data.first_read import survey
 from mlcluster.data.gather import gather
 from mlcluster.data.passes import quarantined
@@ -94,10 +94,9 @@ def check_data(
 
 def _broken(spec: DataSpec, found: Survey) -> tuple[dict[int, str], list[BrokenRule]]:
     starts = np.cumsum([0, *(part.num_rows for part in found.parts)])
-    bad_rows: dict[int, str] = {}
-    broken = []
-    for violation in all_violations(spec, found.parts, starts[:-1]):
-        rule = BrokenRule(
+    of_rows = all_violations(spec, found.parts, starts[:-1])
+    broken = [
+        BrokenRule(
             column=violation.column,
             expected=expectation_text(spec.expect[violation.column]),
             problem=violation.rule,
@@ -105,9 +104,8 @@ def _broken(spec: DataSpec, found: Survey) -> tuple[dict[int, str], list[BrokenR
             first_rows=tuple(violation.rows[:5].tolist()),
             example=violation.example,
         )
-        broken.append(rule)
-        for row in violation.rows.tolist():
-            bad_rows[row] = f"{bad_rows[row]}; {violation.reason}" if row in bad_rows else violation.reason
+        for violation in of_rows
+    ]
     for column, problem in column_violations([part.summaries for part in found.parts], spec.expect):
         broken.append(BrokenRule(column=column, expected=expectation_text(spec.expect[column]), problem=problem))
-    return bad_rows, broken
+    return reasons_by_row(of_rows), broken

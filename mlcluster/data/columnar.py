@@ -12,9 +12,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mlcluster.data.transform import CodedCategory, CodeLookup, RawNumber, ScaledNumber, Transform, numbers_of
-
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+from mlcluster.data.transform import (
+    FLOAT32_MAX,
+    CodedCategory,
+    CodeLookup,
+    RawNumber,
+    ScaledNumber,
+    Transform,
+    numbers_of,
+)
 
 
 class ColumnarTransform:
@@ -71,7 +77,7 @@ def _number(encoding: RawNumber | ScaledNumber, column: pa.ChunkedArray) -> Iter
     values = numbers_of(column)
     is_missing = np.isnan(values)
     if isinstance(encoding, RawNumber):
-        np.clip(values, -_FLOAT32_MAX, _FLOAT32_MAX, out=values)
+        np.clip(values, -FLOAT32_MAX, FLOAT32_MAX, out=values)
         values[is_missing] = np.nan  # one NaN, whichever bits the source had
         yield pa.array(values.astype(np.float32))
         return
@@ -88,5 +94,5 @@ def _scaled(
     np.clip(values, encoding.low, encoding.high, out=values)
     values -= encoding.center
     values /= encoding.scale or np.inf
-    np.clip(values, -_FLOAT32_MAX, _FLOAT32_MAX, out=values)
+    np.clip(values, -FLOAT32_MAX, FLOAT32_MAX, out=values)
     return values.astype(np.float32)

@@ -35,6 +35,15 @@ class Violation:
         return f"{self.column}: {self.rule}"
 
 
+def reasons_by_row(broken: Sequence[Violation]) -> dict[int, str]:
+    """For each row that breaks a rule, all the reasons."""
+    reasons: dict[int, str] = {}
+    for violation in broken:
+        for row in violation.rows.tolist():
+            reasons[row] = f"{reasons[row]}; {violation.reason}" if row in reasons else violation.reason
+    return reasons
+
+
 def violations(table: pa.Table, expectations: Mapping[str, Expectation], first_row: int = 0) -> list[Violation]:
     """The rules that hold row by row (all but `unique`), where they are broken. Rows count from `first_row`.
 

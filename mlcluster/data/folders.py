@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+from mlcluster.errors import ClusterError
 
 
 @contextmanager
@@ -21,6 +25,20 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         _put_in_place(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def refuse_lost(folder: Path, names: Iterable[str], place: Path) -> None:
+    """Raises ClusterError where a worker wrote a file that is not in `folder`, which is to become `place`."""
+    lost = next((name for name in names if not (folder / name).is_file()), None)
+    if lost is not None:
+        raise ClusterError(
+            f"folder = {place.parent} is not shared by every node ({lost} is not there); use one that is."
+        )
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Indented, for people to read too."""
+    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _put_in_place(unfinished: Path, folder: Path) -> None:

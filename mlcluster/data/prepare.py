@@ -16,12 +16,11 @@ from mlcluster.data.columns import comparable_columns
 from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.engine import Engine
 from mlcluster.data.first_read import FittedSource, fit_source
-from mlcluster.data.folders import replaced_folder
+from mlcluster.data.folders import refuse_lost, replaced_folder
 from mlcluster.data.hashing import hash_mask
 from mlcluster.data.passes import WritePart, WriteTask, write_block
 from mlcluster.data.snapshot import FORMAT_VERSION, DatasetSnapshot, identity_digest, snapshot_from
 from mlcluster.data.split import SPLITS
-from mlcluster.errors import ClusterError
 from mlcluster.spec import DataSpec
 
 # Enough to tell a leak or an id; findings need not read all of a large table again.
@@ -81,11 +80,7 @@ def _write_blocks(spec: DataSpec, fitted: FittedSource, folder: Path) -> list[Wr
         for block, labels, bad_rows in zip(fitted.source.blocks, fitted.rows.labels, fitted.rows.bad_rows, strict=True)
     ]
     parts = fitted.engine.run(write_block, tasks)
-    lost = next((name for part in parts for name in part.files if not (folder / name).is_file()), None)
-    if lost is not None:
-        raise ClusterError(
-            f"folder = {folder.parent} is not shared by every node ({lost} is not there); use one that is."
-        )
+    refuse_lost(folder, (name for part in parts for name in part.files), folder)
     return parts
 
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 from mlcluster.data.columnar import ColumnarTransform, code_type
 from mlcluster.data.engine import Engine
 from mlcluster.data.first_read import FittedSource, fit_source, task_blocks
-from mlcluster.data.folders import replaced_folder
+from mlcluster.data.folders import refuse_lost, replaced_folder, write_json
 from mlcluster.data.memory import release
 from mlcluster.data.passes import quarantined, split_rows
 from mlcluster.data.schema import TableSchema, TargetColumn
@@ -29,7 +29,6 @@ from mlcluster.data.source import Block, read_block
 from mlcluster.data.split import SPLITS, SplitLabels
 from mlcluster.data.target import encode_target
 from mlcluster.data.transform import Encoding, Transform
-from mlcluster.errors import ClusterError
 from mlcluster.spec import DataSpec
 
 FORMAT_VERSION = 1
@@ -92,16 +91,12 @@ def prepare_shards(
     fitted = fit_source(spec, base=base, seed=seed, engine=engine, encodings=(encoding,))
     with replaced_folder(folder) as unfinished:
         parts = fitted.engine.run(write_shard, shard_tasks(fitted, fitted.transforms[encoding], unfinished))
-        lost = next((name for part in parts for name in part.files if not (unfinished / name).is_file()), None)
-        if lost is not None:
-            raise ClusterError(
-                f"folder = {folder.parent} is not shared by every node ({lost} is not there); use one that is."
-            )
+        refuse_lost(unfinished, (name for part in parts for name in part.files), folder)
         quarantine = pa.concat_tables([part.quarantine for part in parts])
         pq.write_table(quarantine, unfinished / "quarantine.parquet", compression="zstd")
         manifest = _manifest(fitted, encoding, parts)
-        _write_json(unfinished / "manifest.json", manifest)
-        _write_json(unfinished / "transforms.json", {encoding: fitted.transforms[encoding].to_json()})
+        write_json(unfinished / "manifest.json", manifest)
+        write_json(unfinished / "transforms.json", {encoding: fitted.transforms[encoding].to_json()})
     return Shards(
         folder=folder.absolute(),
         transform=fitted.transforms[encoding],
@@ -195,7 +190,3 @@ def _manifest(fitted: FittedSource, encoding: Encoding, parts: list[ShardPart]) 
     }
     plain: dict[str, Any] = json.loads(json.dumps(manifest))
     return plain
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

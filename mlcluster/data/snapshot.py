@@ -25,6 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mlcluster.data.findings import Finding
+from mlcluster.data.folders import write_json
 from mlcluster.data.schema import TableSchema
 from mlcluster.data.source import plain_table
 from mlcluster.data.split import SPLITS
@@ -93,8 +94,8 @@ class DatasetSnapshot:
     def save(self) -> Path:
         """Write manifest and transforms beside the data; returns the manifest's path."""
         transforms = {name: transform.to_json() for name, transform in self.transforms.items()}
-        _write_json(self.folder / _TRANSFORMS, transforms)
-        _write_json(self.folder / _MANIFEST, self.manifest)
+        write_json(self.folder / _TRANSFORMS, transforms)
+        write_json(self.folder / _MANIFEST, self.manifest)
         return self.folder / _MANIFEST
 
     @classmethod
@@ -150,7 +151,3 @@ def identity_digest(identity: Mapping[str, Any]) -> str:
     """SHA-256 (hex) of the canonical JSON of what makes a snapshot what it is."""
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _write_json(path: Path, value: Any) -> None:
-    path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

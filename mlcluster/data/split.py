@@ -120,7 +120,7 @@ def gap_of(spec: SplitSpec, kind: pa.DataType) -> float:
     if isinstance(spec.gap, str) == is_number:
         fix = "give a number in its units" if is_number else "give a span like 7d"
         raise DataError(f"data.split.gap = {spec.gap} does not fit a time column of type {kind}; {fix}.")
-    return span_seconds(spec.gap) * 1e6 if isinstance(spec.gap, str) else float(spec.gap)
+    return span_seconds(spec.gap.strip()) * 1e6 if isinstance(spec.gap, str) else float(spec.gap)
 
 
 def split_by_time(

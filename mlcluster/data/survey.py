@@ -16,6 +16,7 @@ from mlcluster.data.expect import (
     column_violations,
     expectation_text,
     falling_rows,
+    reasons_by_row,
     repeated_rows,
     summarise,
     violations,
@@ -333,7 +334,6 @@ def all_violations(spec: DataSpec, parts: Sequence[SurveyPart], starts: npt.NDAr
 
 def _act_on(spec: DataSpec, broken: Sequence[Violation]) -> tuple[dict[int, str], list[Finding]]:
     """The rows to quarantine with their reasons, and the findings."""
-    bad_rows: dict[int, str] = {}
     findings = []
     for violation in broken:
         rows = violation.rows
@@ -348,10 +348,7 @@ def _act_on(spec: DataSpec, broken: Sequence[Violation]) -> tuple[dict[int, str]
         done = "quarantined" if spec.bad_rows == "quarantine" else "kept"
         message = f"{violation.reason} in {len(rows)} rows ({first}; first value {violation.example}); they are {done}."
         findings.append(Finding(kind="bad_rows", column=violation.column, message=message, value=float(len(rows))))
-        if spec.bad_rows == "quarantine":
-            for row in rows.tolist():
-                bad_rows[row] = f"{bad_rows[row]}; {violation.reason}" if row in bad_rows else violation.reason
-    return bad_rows, findings
+    return (reasons_by_row(broken) if spec.bad_rows == "quarantine" else {}), findings
 
 
 def _act_on_columns(spec: DataSpec, broken: Sequence[tuple[str, str]]) -> list[Finding]:

@@ -27,7 +27,7 @@ ENCODINGS: tuple[Encoding, ...] = ("ordinal", "dense")
 ALL_ENCODINGS: tuple[Encoding, ...] = (*ENCODINGS, "mixed")
 Level = str | int
 
-_FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT32_MAX = float(np.finfo(np.float32).max)
 # Up to here a dictionary look-up a value beats dictionary-encoding the column (a few microseconds a call).
 _FEW_ROWS = 16
 
@@ -207,13 +207,13 @@ class _NumberWriter:
         """Fill the number columns of `matrix` (n, num_outputs) from raw `values` (n, columns)."""
         is_missing = np.isnan(values)
         if not self._is_scaled:
-            np.clip(values, -_FLOAT32_MAX, _FLOAT32_MAX, out=values)
+            np.clip(values, -FLOAT32_MAX, FLOAT32_MAX, out=values)
             values[is_missing] = np.nan
             matrix[:, self._targets] = values
             return
         filled = np.where(is_missing, self._fill, values)
         scaled = (np.clip(filled, self._low, self._high) - self._center) / self._scale
-        matrix[:, self._targets] = np.clip(scaled, -_FLOAT32_MAX, _FLOAT32_MAX)
+        matrix[:, self._targets] = np.clip(scaled, -FLOAT32_MAX, FLOAT32_MAX)
         matrix[:, self._targets[self._with_indicator] + 1] = is_missing[:, self._with_indicator]
 
 

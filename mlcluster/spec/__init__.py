@@ -5,7 +5,7 @@ every bad key with its line. Not here: whether the data holds what the spec name
 """
 
 from mlcluster.spec.axis import AxisSpec, narrowed
-from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task, span_seconds
+from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task
 from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
@@ -23,6 +23,7 @@ from mlcluster.spec.space import (
     holds,
     space_fingerprint,
 )
+from mlcluster.spec.spans import span_seconds
 from mlcluster.spec.tune import (
     FAMILIES,
     BudgetSpec,

@@ -11,6 +11,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 from mlcluster.spec.base import Section
 from mlcluster.spec.labels import LabelsSpec, ScreenSpec
 from mlcluster.spec.sources import JoinSpec, Place, SourceName, SourceSpec
+from mlcluster.spec.spans import span_seconds
 
 Task = Literal["classification", "regression"]
 BadRows = Literal["fail", "quarantine", "warn"]
@@ -114,25 +115,9 @@ def _split_from_short_form(value: Any) -> Any:
     return {"column": value} if isinstance(value, str) else value
 
 
-_SPAN = re.compile(r"^(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[smhdw])$")
-_SPAN_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
-
-
-def span_seconds(text: str) -> float:
-    """`7d` in seconds.
-
-    Raises:
-        ValueError: the text is no span of time.
-    """
-    match = _SPAN.match(text.strip())
-    if match is None:
-        raise ValueError("is no time span; write it like 30m, 12h, 7d or 2w")
-    return float(match["count"]) * _SPAN_SECONDS[match["unit"]]
-
-
 def _checked_gap(value: Any) -> Any:
     if isinstance(value, str):
-        span_seconds(value)
+        span_seconds(value.strip())
     elif isinstance(value, int | float) and not isinstance(value, bool) and value < 0:
         raise ValueError(f"= {value:g} is below 0; give a span of 0 or more")
     return value

@@ -8,14 +8,14 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
 
 from mlcluster.spec.base import Section
+from mlcluster.spec.spans import span_seconds
 
 Normalisation = Literal["unicode", "case", "punctuation", "whitespace", "abbreviations"]
 NORMALISATIONS: tuple[Normalisation, ...] = ("unicode", "case", "punctuation", "whitespace", "abbreviations")
 """In the order in which they are done, whatever the order in which they are written."""
 
 _PASSWORD = re.compile(r"://[^/\s@]*:(?!\$\{)[^/\s@]+@|[?&](?:password|sslpassword|secret_key)=(?!\$\{)", re.IGNORECASE)
-_DURATION = re.compile(r"^(?P<count>\d+(?:\.\d+)?)\s*(?P<unit>[mhdw])$")
-_SECONDS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
+_FRESHNESS_UNITS = "mhdw"
 
 
 def _without_password(text: str) -> str:
@@ -25,8 +25,7 @@ def _without_password(text: str) -> str:
 
 
 def _with_unit(text: str) -> str:
-    if _DURATION.match(text) is None:
-        raise ValueError("is no time span; write it like 30m, 12h, 7d or 2w")
+    span_seconds(text, _FRESHNESS_UNITS)
     return text
 
 
@@ -86,8 +85,7 @@ class SourceSpec(Section):
     @property
     def fresh_within_seconds(self) -> float | None:
         """`fresh_within` in seconds."""
-        match = _DURATION.match(self.fresh_within or "")
-        return None if match is None else float(match["count"]) * _SECONDS[match["unit"]]
+        return None if self.fresh_within is None else span_seconds(self.fresh_within, _FRESHNESS_UNITS)
 
 
 class JoinKey(Section):
