@@ -83,7 +83,7 @@ def _search(context: RunContext, snapshot: DatasetSnapshot, tracker: Callable[[]
     """The study to its end, which is written down."""
     from mlcluster.tune.ray_study import run_study_on_ray
 
-    data = load_training_data(snapshot, context.spec.models)
+    data = load_training_data(snapshot, context.spec.models, augment=context.spec.data.augment, seed=context.seed)
     plan = _plan_study(context, snapshot, data)
     plan = with_first_trials(plan, context, task=snapshot.schema.target.task, tracker=tracker)
     study = Study(

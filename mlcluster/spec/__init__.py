@@ -4,6 +4,7 @@ In: the text of `mlcluster.yaml`. Out: a frozen `ProjectSpec` with a stable fing
 every bad key with its line. Not here: whether the data holds what the spec names; that is `data/`'s to say.
 """
 
+from mlcluster.spec.augment import AugmentSpec, CoverageSpec
 from mlcluster.spec.axis import AxisSpec, narrowed
 from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task, span_seconds
 from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
@@ -45,11 +46,13 @@ __all__ = [
     "FAMILIES",
     "GATE_METRICS",
     "NORMALISATIONS",
+    "AugmentSpec",
     "AxisSpec",
     "BadRows",
     "BudgetSpec",
     "ChoiceDomain",
     "Configuration",
+    "CoverageSpec",
     "DataSpec",
     "Device",
     "Domain",
