@@ -30,6 +30,15 @@ def augmented(data: TrainingData, snapshot: DatasetSnapshot, augment: AugmentSpe
     return replace(data, train=train, augmentation=by_epoch)
 
 
+def augmented_line(data: TrainingData, num_train_rows: int, augment: AugmentSpec) -> str:
+    """What was done to the train split, in a line of progress."""
+    extra = len(next(iter(data.train.values()))) - num_train_rows
+    words = [f"{extra} train rows more by oversampling"] if augment.oversample else []
+    if data.augmentation is not None:
+        words.append(f"nets see noise {augment.noise:g} and mixup {augment.mixup:g} in each epoch")
+    return f"augment: {', '.join(words) or 'nothing that these models take'}"
+
+
 def train_extra_rows(snapshot: DatasetSnapshot, augment: AugmentSpec, *, seed: int) -> ExtraRows:
     """The recipes of the rows that oversampling adds to the train split."""
     if not augment.oversample:

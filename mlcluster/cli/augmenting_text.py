@@ -21,7 +21,7 @@ def overview_text(told: dict[str, Any]) -> str:
     cells = told["thin_cells"]
     lines.append(
         f"{told['num_thin_cells']} thin cells of {', '.join(told['covered_columns'])}"
-        f" (under {augment['coverage']['min_rows']} train rows; {told['num_empty_cells']} have none, and may be impossible)"
+        f" (under {augment['coverage']['min_rows']} train rows, {told['num_empty_cells']} have none)"
     )
     lines += [f"  ! {cell['finding']['message']}" for cell in cells[:_SHOWN_CELLS]]
     if len(cells) > _SHOWN_CELLS:

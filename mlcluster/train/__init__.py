@@ -19,7 +19,7 @@ from mlcluster.train.learner import (
     Together,
     TrainingData,
 )
-from mlcluster.train.metrics import METRICS, MetricDefinition, as_loss, default_metric, score
+from mlcluster.train.metrics import METRICS, MetricDefinition, as_loss, default_metric, predicted_classes, score
 from mlcluster.train.session import (
     CheckpointFolder,
     CurvePoint,
@@ -67,6 +67,7 @@ __all__ = [
     "is_cheaper_together",
     "load_learner",
     "paired_difference",
+    "predicted_classes",
     "run_segment",
     "run_segments",
     "score",

@@ -46,8 +46,8 @@ def thin_cells(table: pa.Table, columns: Sequence[str], *, min_rows: int, num_bi
     """The cells of each pair of `columns` with fewer than `min_rows` rows, from those that lack most rows on.
 
     Counts are exact. Cells without any row come last: what one column says often rules out what the other may. A cell
-    counts as thin only where each of its two levels has `min_rows` rows in
-    itself: what is rare by itself makes each of its cells thin, and is told by the profile already.
+    counts as thin only where each of its two levels has `min_rows` rows: what is rare by itself makes all of its cells
+    thin, and the profile shows it already.
     """
     coded = {name: _levels(table.column(name), num_bins) for name in columns}
     found: list[ThinCell] = []
