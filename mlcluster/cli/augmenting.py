@@ -13,12 +13,14 @@ import numpy as np
 
 from mlcluster.data import DatasetSnapshot, Engine, prepare
 from mlcluster.data.augment import ThinCell, thin_cells
+from mlcluster.errors import DataError, SpecError
 from mlcluster.spec import AugmentSpec, CoverageSpec, ProjectSpec
 
 if TYPE_CHECKING:
     from mlcluster.train import ArmScores
 
 _DEFAULT_COLUMNS = 8
+_NETS = ("linear", "mlp")
 NONE = "none"
 """The variant that the others are held against."""
 OTHERS = "others"
@@ -82,8 +84,6 @@ class Augmenting:
         }
 
     def _covered_columns(self, snapshot: DatasetSnapshot) -> Sequence[str]:
-        from mlcluster.errors import DataError
-
         asked, there = self.spec.data.augment.coverage.columns, snapshot.table("train", max_rows=1).schema.names
         for name in asked:
             if name not in there:
@@ -99,7 +99,7 @@ class Augmenting:
         from mlcluster.cli.planning import resolve_metric
 
         metric = resolve_metric(self.spec, self.snapshot.schema.target.task)
-        arms = ablation_arms(self.spec.data.augment, self.snapshot)
+        arms = ablation_arms(self.spec.data.augment, self.snapshot, family)
         scores: dict[str, list[ArmScores]] = {name: [] for name in arms}
         first, splits_anew = self.snapshot.matrices("validation", "dense")[0], False
         for seed in range(self.seed, self.seed + num_seeds):
@@ -149,9 +149,20 @@ def compared(
     }
 
 
-def ablation_arms(augment: AugmentSpec, snapshot: DatasetSnapshot) -> dict[str, AugmentSpec]:
-    """What is tried: what the project asks for, piece by piece and as a whole; else a usual dose of each."""
+def ablation_arms(augment: AugmentSpec, snapshot: DatasetSnapshot, family: str) -> dict[str, AugmentSpec]:
+    """What is tried: what the project asks for, piece by piece and as a whole; else a usual dose of each.
+
+    Raises:
+        SpecError: nothing of it is for this family.
+    """
     asked = (augment if augment.is_on else usual_dose(snapshot)).model_copy(update={"coverage": CoverageSpec()})
+    if family not in _NETS:
+        asked = asked.model_copy(update={"noise": 0.0, "mixup": 0.0})
+    if not asked.is_on:
+        raise SpecError(
+            f"--family = {family} has nothing to try, since noise and mixup are for nets; "
+            "set data.augment.oversample, or give --family mlp."
+        )
     arms = {NONE: AugmentSpec()}
     if asked.noise:
         arms["noise"] = AugmentSpec(noise=asked.noise)

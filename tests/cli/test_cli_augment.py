@@ -11,10 +11,11 @@ import pytest
 
 from mlcluster.cli.augmenting import compared
 from mlcluster.cli.data_stage import load_training_data
+from mlcluster.cli.planning import guess_sizes
 from mlcluster.cli.project import Project
 from mlcluster.data import DatasetSnapshot, LocalEngine, prepare
 from mlcluster.spec import AugmentSpec
-from mlcluster.train import ArmScores
+from mlcluster.train import FAMILIES, ArmScores
 from tests.cli.projects import end_ray_of, make_project, run_here, run_process
 
 PLANTED = """
@@ -180,21 +181,36 @@ def test_a_plan_refuses_a_group_that_there_is_not_before_anything_is_spent(plant
     assert "'regoin=north' is no class of answer" in done.complaint
 
 
+def test_the_ablation_of_trees_leaves_out_what_is_for_nets(planted: Path) -> None:
+    words = ["data", "augment", "--ablation", "--family", "tree", "--seeds", "2", "--set", "data.augment.noise=0.1"]
+    assert list(run_here(planted, *words, "--json").json["ablation"]["arms"]) == ["none", "oversample", "interpolate"]
+    refused = run_here(planted, *words, "--set", "data.augment.oversample={}")
+    assert refused.code == 2
+    assert "--family = tree has nothing to try" in refused.stderr
+
+
 def test_a_plan_knows_that_augmented_epochs_take_longer_and_says_who_learns_without(planted: Path) -> None:
     project = Project.load(planted / "mlcluster.yaml", overrides=["data.augment.noise=0.1"])
     assert project.notes() == ("data.augment.noise and mixup are for nets; tree learn without",)
-    assert Project.load(planted / "mlcluster.yaml").notes() == ()
+    plain = Project.load(planted / "mlcluster.yaml")
+    assert plain.notes() == ()
+    profile, seconds = plain.profile(), []
+    for augment in (plain.spec.data.augment, project.spec.data.augment):
+        size = guess_sizes(profile, augment)["dense"]
+        seconds.append(FAMILIES["linear"].nominal_seconds({"batch_size": 256}, size, 1))
+    assert seconds[1] > seconds[0]
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_a_search_learns_from_augmented_rows(planted: Path) -> None:
-    settings = ["data.augment.noise=0.1", "data.augment.mixup=0.2", "tune.budget.minutes=0.15", "models=[linear, mlp]"]
+def test_a_search_learns_from_augmented_rows_and_its_winner_is_verified(planted: Path) -> None:
+    settings = ["data.augment.noise=0.1", "data.augment.mixup=0.2", "tune.budget.minutes=0.5", "models=[linear, mlp]"]
     words = [word for setting in settings for word in ("--set", setting)]
     try:
-        done = run_process(planted, "tune", *words)
+        done = run_process(planted, "verify", *words)
+        replayed = run_process(planted, "tune", "--replay", *words)
     finally:
         end_ray_of(planted)
     assert done.code == 0, done.stderr
-    assert "augment: " in done.stderr
     assert "train rows more by oversampling, nets see noise 0.1 and mixup 0.2 in each epoch" in done.stderr
+    assert replayed.code == 0, replayed.stdout + replayed.stderr
