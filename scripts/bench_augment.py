@@ -3,8 +3,8 @@
     .venv/bin/python scripts/bench_augment.py --data DIR --out augment.json [--seeds 5] [--families linear,mlp,boosting]
 
 DIR holds adult, bank_marketing and bike_sharing_hourly as Parquet (the public tables of UCI). What runs is
-`mlcluster data augment --ablation`: a family with its defaults, scored on the validation split; noise 0.1, mixup 0.2, and
-the rare class of adult and bank oversampled to half of the rows.
+`mlcluster data augment --ablation`: a family with its defaults, scored on the validation split; noise 0.1, mixup
+0.2, and the rare class of adult and bank oversampled to half of the rows.
 """
 
 from __future__ import annotations
