@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,9 @@ from mlcluster.cli.augmented_data import augmented
 from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.row_text import rows_line
 from mlcluster.cli.run_context import RunContext
-from mlcluster.cli.workspace import write_json
-from mlcluster.data import DatasetSnapshot, Engine, prepare
+from mlcluster.cli.time_gap import measure_time_gap
+from mlcluster.cli.workspace import RunFolder, write_json, write_whole
+from mlcluster.data import DataProfile, DatasetSnapshot, Engine, prepare
 from mlcluster.spec import AugmentSpec
 from mlcluster.train import (
     FAMILIES,
@@ -25,6 +26,12 @@ from mlcluster.train import (
 )
 
 _AUDITED_ROWS = 1000
+
+
+def write_profile(run: RunFolder, profile: DataProfile) -> None:
+    """The profile that the plan was made from, as a page and as JSON."""
+    write_whole(run.profile_page, profile.to_html())
+    write_json(run.profile_page.with_suffix(".json"), profile.to_json())
 
 
 def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
@@ -43,10 +50,14 @@ def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
             cache=context.sources,
         )
         audit = _audited(context) if context.spec.data.labels.audit else None
+        gap = measure_time_gap(snapshot, context.seed)
     context.run.update(data="done")
     context.progress.stage("data", f"snapshot {snapshot.digest[:12]}, {rows_line(snapshot.manifest['rows'])}")
     for finding in snapshot.findings:
         context.progress.say(f"         {finding.severity}: {finding.message}")
+    if gap is not None:
+        write_json(context.run.time_gap, asdict(gap))
+        context.progress.say(f"         {gap}")
     if audit is not None:
         context.progress.say(f"         {audit}")
     return snapshot

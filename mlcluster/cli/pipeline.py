@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mlcluster.cli.data_engine import data_engine
-from mlcluster.cli.data_stage import run_data_stage, score_baseline
+from mlcluster.cli.data_stage import run_data_stage, score_baseline, write_profile
 from mlcluster.cli.deploy_stage import run_deploy_stage
 from mlcluster.cli.outcome import RunOutcome
 from mlcluster.cli.planning import Plan
@@ -65,6 +65,7 @@ class Pipeline:
         if not context.run.state().get("forecast"):
             context.run.update(forecast={stage.stage: stage.expected_usd for stage in self.plan.forecast.stages})
         self._reserve_stages(until)
+        write_profile(context.run, self.plan.profile)
         snapshot = run_data_stage(context, data_engine())
         baseline = score_baseline(snapshot, self.plan.metric)
         context.progress.say(f"         baseline (constant): validation {self.plan.metric} {baseline.validation:.4f}")

@@ -194,6 +194,17 @@ def _mlflow_schema(snapshot: DatasetSnapshot) -> Mapping[str, Any]:
     return {"mlflow_colspec": columns}
 
 
+def _data_files(context: RunContext) -> dict[str, bytes]:
+    """What was learned from, for people and for programs."""
+    page = context.run.profile_page
+    files = {
+        "data/profile.html": page,
+        "data/profile.json": page.with_suffix(".json"),
+        "data/time_gap.json": context.run.time_gap,
+    }
+    return {name: path.read_bytes() for name, path in files.items() if path.is_file()}
+
+
 def _artifacts(context: RunContext, result: StudyResult, verified: Verified, report: StudyReport) -> dict[str, bytes]:
     past_study, audit = context.run.study / HISTORY_ARTIFACT, context.run.label_audit
     return {
@@ -206,6 +217,7 @@ def _artifacts(context: RunContext, result: StudyResult, verified: Verified, rep
         "plots/cost_by_family.png": _cost_plot(result),
         "plots/forecast_against_actual.png": _forecast_plot(report.forecast),
         "report.html": context.run.report.read_bytes(),
+        **_data_files(context),
         "snapshot/manifest.json": (context.run.snapshot / "manifest.json").read_bytes(),
     }
 

@@ -141,6 +141,16 @@ class RunFolder:
         return self.path / "snapshot"
 
     @property
+    def profile_page(self) -> Path:
+        """The data's profile for people; `profile.json` beside it is for programs."""
+        return self.path / "profile.html"
+
+    @property
+    def time_gap(self) -> Path:
+        """What a split at random would have promised, where the split is by time."""
+        return self.path / "time_gap.json"
+
+    @property
     def label_audit(self) -> Path:
         return self.path / "label_audit.json"
 

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlcluster.data.catalog import SourceCache, SourceRecord
+from mlcluster.data.column_text import duplicate_columns, mixed_types
 from mlcluster.data.columns import check_roles, feature_kind, plan_features
 from mlcluster.data.defects import column_findings, row_findings
 from mlcluster.data.engine import Engine, LocalEngine
@@ -150,6 +151,7 @@ def profile(
     labels = np.concatenate(rows.labels)
     findings += [*gathered.findings, *noted, *rows.findings, *row_findings(reading.hashes, hash_mask(source.num_rows))]
     findings += column_findings(reading.sample, schema) if reading.sample.num_rows else []
+    findings += [*duplicate_columns(reading.columns), *mixed_types(reading.partials)]
     return DataProfile(
         source=spec.source,
         source_digest=source.digest,

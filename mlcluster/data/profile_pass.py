@@ -12,7 +12,7 @@ import pyarrow as pa
 from mlcluster.data.columns import comparable_columns, feature_kind
 from mlcluster.data.engine import Engine
 from mlcluster.data.first_read import survey
-from mlcluster.data.hashing import HashVector, hash_mask, kept_hashes, row_hashes
+from mlcluster.data.hashing import HashVector, column_hashes, hash_mask, kept_hashes, row_hashes
 from mlcluster.data.source import Block, Source, plain_table, read_block
 from mlcluster.data.split import SPLITS, TRAIN, SplitLabels, time_values
 from mlcluster.data.statistics import CategoryTally, ColumnPartial, merge_all, number_partial
@@ -49,6 +49,8 @@ class ProfilePart:
     survey: SurveyPart | None
     partials: Mapping[str, ColumnPartial]
     hashes: Mapping[str, HashVector]
+    columns: Mapping[str, int]
+    """A hash of each comparable column's values in the order of the rows, 64 bits; those of all blocks add up."""
     sample: pa.Table | None
 
 
@@ -59,6 +61,8 @@ class ProfileReading:
     rows: RowPlan
     partials: Mapping[str, ColumnPartial]
     hashes: Mapping[str, Sequence[HashVector]]
+    columns: Mapping[str, int]
+    """A hash of each column that can be compared: equal for columns that hold the same in every row."""
     sample: pa.Table
 
 
@@ -92,6 +96,7 @@ def read_for_profile(spec: DataSpec, source: Source, sampled: Sequence[str], eng
         rows=rows,
         partials={name: merge_all([part.partials[name] for part in parts]) for name in source.schema.names},
         hashes={split: [part.hashes[split] for part in parts] for split in SPLITS},
+        columns={name: sum(part.columns[name] for part in parts) % 2**64 for name in parts[0].columns},
         sample=pa.concat_tables(samples).slice(0, SAMPLE_ROWS),
     )
 
@@ -104,7 +109,8 @@ def profile_block(task: ProfileTask) -> ProfilePart:
     if labels is None:
         found = survey_table(table, SurveyTask(block=task.block, schema=task.schema, spec=task.spec, seed=0))
         labels = found.labels
-    every = row_hashes(table, list(comparable_columns(task.schema, task.spec)))
+    comparable = list(comparable_columns(task.schema, task.spec))
+    every = row_hashes(table, comparable)
     sample = None
     # A block further on would only be needed where nearly all rows before it are held out.
     if task.block.first_row < 4 * SAMPLE_ROWS:
@@ -115,6 +121,7 @@ def profile_block(task: ProfileTask) -> ProfilePart:
         survey=found,
         partials={each.name: _partial(table.column(each.name), each, tally) for each in task.schema},
         hashes={split: kept_hashes(every[labels == label], task.hash_mask) for label, split in enumerate(SPLITS)},
+        columns=column_hashes(table, comparable, task.block.first_row),
         sample=sample,
     )
 

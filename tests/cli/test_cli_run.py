@@ -300,6 +300,10 @@ def test_mlflow_holds_the_report_and_how_true_the_forecasts_were(served: Served,
     run_id = served.summary["run_id"]
     page = Path(mlflow_client.download_artifacts(run_id, "report.html")).read_text(encoding="utf-8")
     assert page == (served.run_folder / "report.html").read_text(encoding="utf-8")
+    about_data = Path(mlflow_client.download_artifacts(run_id, "data/profile.html")).read_text(encoding="utf-8")
+    assert about_data.startswith("<!doctype html>")
+    told = json.loads(Path(mlflow_client.download_artifacts(run_id, "data/profile.json")).read_text(encoding="utf-8"))
+    assert told["num_rows"] == sum(told["num_split_rows"].values())
     assert f"Trial <b>{served.summary['trial']}</b> wins" in page
     metrics = mlflow_client.get_run(run_id).data.metrics
     assert metrics["forecast_median_abs_log_error"] > 0

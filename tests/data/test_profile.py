@@ -175,3 +175,25 @@ def test_the_known_defects_of_real_tables_are_found() -> None:
     adult = profile(DataSpec(source="adult.parquet", target="income", split={"column": "split"}), base=base)  # type: ignore[arg-type]
     assert not {kind for kind, _ in told(adult)} & {"leak", "id_like", "constant"}
     assert [finding.value for finding in adult.findings if finding.kind == "duplicate_rows"] == [52.0]
+
+
+def test_a_column_that_stands_twice_is_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=600)
+    word = np.array(["a", "b", "c"])[rng.integers(0, 3, 600)]
+    table = pa.table({"x": x, "word": word, "copy": word, "nearly": [*x[:-1], 0.5], "y": rng.integers(0, 2, 600)})
+    told = [finding for finding in profiled(table, tmp_path).findings if finding.kind == "duplicate_column"]
+    assert [(finding.column, "the same as word" in finding.message) for finding in told] == [("copy", True)]
+
+
+def test_numbers_in_a_column_of_text_are_told(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    mixed = [str(value) for value in rng.integers(0, 90, 600)]
+    mixed[::20] = ["about 40"] * 30
+    code = [f"{value:05d}" for value in rng.integers(0, 50, 600)]
+    word = np.array(["a", "b", "7"])[rng.integers(0, 3, 600)]
+    table = pa.table({"mixed": mixed, "code": code, "word": word, "y": rng.integers(0, 2, 600)})
+    told = {finding.column: finding for finding in profiled(table, tmp_path).findings if finding.kind == "mixed_types"}
+    assert set(told) == {"mixed", "code"}
+    assert (told["mixed"].severity, told["code"].severity) == ("warning", "info")
+    assert "95.0% of its values are numbers, and 'about 40' is not" in told["mixed"].message

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 import pytest
+from blake3 import blake3
 
 from mlcluster.data.source import Source, read_block, read_source
 from mlcluster.errors import DataError
@@ -144,3 +146,13 @@ def test_a_uri_that_cannot_be_opened_does_not_show_its_secret() -> None:
     with pytest.raises(DataError, match=r"^data\.source = nowhere://bucket/x cannot be opened") as caught:
         read_source("nowhere://key:hunter2@bucket/x", base=Path())
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_file_is_named_by_both_of_its_hashes(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,2\n")
+    file = read_source("t.csv", base=tmp_path).files[0]
+    # What sha256sum and b3sum print of these bytes.
+    assert file.sha256 == hashlib.sha256(b"a,b\n1,2\n").hexdigest()
+    assert file.blake3 == blake3(b"a,b\n1,2\n").hexdigest()
+    (tmp_path / "t.csv").write_bytes(b"a,b\n1,3\n")
+    assert read_source("t.csv", base=tmp_path).files[0].blake3 != file.blake3

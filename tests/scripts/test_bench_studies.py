@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS = 15.0
+SECONDS = 30.0
+"""On a busy machine, starting the workers alone takes half of that."""
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -74,7 +75,7 @@ def test_both_searches_train_the_same_learners_for_the_same_dollars(folder: Path
 
     other_money = bench(folder, "--datasets", "cancer.yaml", "--seeds", "1", "--minutes", "9")
     assert other_money.returncode == 2
-    assert "seconds = 540.0 is not that of studies.json, 15.0" in other_money.stderr
+    assert f"seconds = 540.0 is not that of studies.json, {SECONDS}" in other_money.stderr
 
 
 @pytest.mark.parametrize(

@@ -111,7 +111,9 @@ def _of_content(key: str, name: str, fetched: Fetched, spec: SourceSpec, shelf: 
         source = read_source(str(shelf.cache.path(fetched).resolve()), base=shelf.base, key=key)
     except DataError as error:
         raise DataError(str(error).replace(str(shelf.cache.path(fetched).resolve()), shown)) from error
-    return replace(source, text=shown, files=(file,), modified_at=fetched.modified_at)
+    # Rows of a query are kept as a file of our own making, whose bytes mean nothing to anybody else.
+    whole = source.files[0].blake3 if source.files[0].sha256 == file.sha256 else None
+    return replace(source, text=shown, files=(replace(file, blake3=whole),), modified_at=fetched.modified_at)
 
 
 def _opened(
