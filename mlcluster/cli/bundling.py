@@ -60,7 +60,7 @@ def bundle_around(context: RunContext, snapshot: DatasetSnapshot, family: str) -
 
 def trained_structure(context: RunContext, snapshot: DatasetSnapshot, trial: TrialSummary) -> Any:
     """The trial's best checkpoint as numbers."""
-    data = load_training_data(snapshot, (trial.family,))
+    data = load_training_data(snapshot, (trial.family,), augment=context.spec.data.augment, seed=context.seed)
     segment = Segment(
         trial_id=trial.trial_id,
         family=trial.family,

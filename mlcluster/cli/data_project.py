@@ -26,6 +26,7 @@ from mlcluster.data import (
 from mlcluster.spec import YamlDocument, load_document, naming_lines, parse_spec
 
 if TYPE_CHECKING:
+    from mlcluster.cli.augmenting import Augmenting
     from mlcluster.cli.labelling import Labelling
 
 
@@ -70,6 +71,16 @@ class DataProject:
 
         with naming_lines(self._document):
             yield Labelling(spec=self.spec.data, folder=self.folder, seed=self.options.seed)
+
+    @contextmanager
+    def augmenting(self) -> Iterator[Augmenting]:
+        """What augmentation does: `overview`, and `ablation`, which trains. Errors name the project file's line."""
+        from mlcluster.cli.augmenting import Augmenting, working_folder
+
+        with naming_lines(self._document), working_folder() as work:
+            yield Augmenting(
+                spec=self.spec, folder=self.folder, seed=self.options.seed, engine=self._engine(), work=Path(work)
+            )
 
     def prepare(self, folder: Path, *, encoding: Encoding = "mixed") -> Shards:
         """The splits, encoded, as Parquet shards in `folder`, for training code of one's own; see `data.shards`."""

@@ -8,12 +8,14 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mlcluster.cli.augmented_data import augmented
 from mlcluster.cli.labelling import Labelling
 from mlcluster.cli.row_text import rows_line
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.time_gap import measure_time_gap
 from mlcluster.cli.workspace import RunFolder, write_json, write_whole
 from mlcluster.data import DataProfile, DatasetSnapshot, Engine, prepare
+from mlcluster.spec import AugmentSpec
 from mlcluster.train import (
     FAMILIES,
     METRICS,
@@ -71,8 +73,14 @@ def _audited(context: RunContext) -> str:
     return f"label audit: {told['suspects']} of {told['audited']} labels are probably wrong{shown}"
 
 
-def load_training_data(snapshot: DatasetSnapshot, families: tuple[str, ...]) -> TrainingData:
-    """The train and validation splits, in the encodings that these families take."""
+def load_training_data(
+    snapshot: DatasetSnapshot, families: tuple[str, ...], *, augment: AugmentSpec, seed: int
+) -> TrainingData:
+    """The train and validation splits, in the encodings that these families take; the train split augmented.
+
+    Raises:
+        DataError: `augment` names a group that there is not.
+    """
     encodings: set[Encoding] = {FAMILIES[name].encoding for name in families}
 
     def matrices(split: str) -> dict[Encoding, Matrices]:
@@ -82,12 +90,13 @@ def load_training_data(snapshot: DatasetSnapshot, families: tuple[str, ...]) -> 
             found[encoding] = Matrices(features=features, targets=targets)
         return found
 
-    return TrainingData(
+    plain = TrainingData(
         task=snapshot.schema.target.task,
         num_classes=len(snapshot.schema.target.classes),
         train=matrices("train"),
         validation=matrices("validation"),
     )
+    return augmented(plain, snapshot, augment, seed=seed) if augment.is_on else plain
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

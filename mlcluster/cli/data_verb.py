@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from mlcluster.cli.augment_verb import augment
 from mlcluster.cli.catalog_verb import find, ls, show
 from mlcluster.cli.data_label import label
 from mlcluster.cli.options import json_option, load_data, print_json, project_options
@@ -23,7 +24,7 @@ def data() -> None:
 data.add_command(label)
 
 
-for command in (ls, show, find):
+for command in (ls, show, find, augment):
     data.add_command(command)
 
 

@@ -8,7 +8,7 @@ from mlcluster.cli.leasing import Lease
 from mlcluster.cost import CostModel, Forecast, StageForecast
 from mlcluster.data import DataProfile
 from mlcluster.errors import SpecError
-from mlcluster.spec import ProjectSpec, narrowed
+from mlcluster.spec import AugmentSpec, ProjectSpec, narrowed
 from mlcluster.train import FAMILIES, METRICS, DataSize, Encoding, default_metric
 from mlcluster.tune import Limits, StudyBudget, StudyPlan, check_room_for_one_trial, plan_study
 from mlcluster.tune.plan import SEARCH_SHARE, cheapest_first_segment_seconds
@@ -58,15 +58,17 @@ def study_budget(spec: ProjectSpec, lease: Lease, *, free_usd: float) -> StudyBu
     return StudyBudget.of_kinds(lease.kinds, seconds=seconds, max_together=_MAX_TOGETHER)
 
 
-def guess_sizes(profile: DataProfile) -> dict[Encoding, DataSize]:
+def guess_sizes(profile: DataProfile, augment: AugmentSpec | None = None) -> dict[Encoding, DataSize]:
     """Sizes of the train split's matrices, before they exist."""
     train_rows = max(1, profile.num_split_rows.get("train", profile.num_rows))
     features = [column for column in profile.columns if column.role == "feature"]
     dense = sum(min(column.distinct or 32, 32) if column.kind == "category" else 2 for column in features)
     outputs = max(1, len(profile.classes))
+    numbers = sum(column.kind == "number" for column in features) if augment is not None and augment.noise else 0
+    draws = 2 * (numbers + 2) if augment is not None and augment.mixup else numbers
     return {
         "ordinal": DataSize(rows=train_rows, columns=max(1, len(features)), outputs=outputs),
-        "dense": DataSize(rows=train_rows, columns=max(1, dense), outputs=outputs),
+        "dense": DataSize(rows=train_rows, columns=max(1, dense), outputs=outputs, draws_per_row=draws),
     }
 
 

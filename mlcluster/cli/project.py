@@ -43,6 +43,7 @@ from mlcluster.cli.tune_stage import read_story, trial_of
 from mlcluster.cli.workspace import RunFolder
 from mlcluster.cost import Ledger
 from mlcluster.data import conform, rows_to_table
+from mlcluster.data.augment import check_group
 from mlcluster.errors import SpecError
 from mlcluster.registry import Bundle
 from mlcluster.spec import YamlDocument, load_document, naming_lines
@@ -82,7 +83,11 @@ class Project(DataProject):
 
     def notes(self) -> tuple[str, ...]:
         """What the project file asks for and does not get yet."""
-        return tuple(f"{key} is accepted, and nothing acts on it yet" for key in self.spec.not_acted_on())
+        notes = [f"{key} is accepted, and nothing acts on it yet" for key in self.spec.not_acted_on()]
+        plain = [name for name in self.spec.models if name in ("tree", "forest", "boosting")]
+        if self.spec.data.augment.is_per_epoch and plain:
+            notes.append(f"data.augment.noise and mixup are for nets; {', '.join(plain)} learn without")
+        return tuple(notes)
 
     def plan(self) -> Plan:
         """What a run would do and cost; nothing is spent.
@@ -92,8 +97,11 @@ class Project(DataProject):
             DataError: the data is not what the project file says.
         """
         found = self._profile(is_lenient=False)
-        sizes = guess_sizes(found)
+        features = [column.name for column in found.columns if column.role == "feature"]
+        sizes = guess_sizes(found, self.spec.data.augment)
         with naming_lines(self._document):
+            for key in self.spec.data.augment.oversample:
+                check_group(key, self.spec.data.target, found.classes, features)
             metric = resolve_metric(self.spec, found.task)
             lease = lease_workers(self.spec, self._machine(), sizes)
             around = stage_forecasts(lease, num_rows=found.num_rows)

@@ -48,7 +48,7 @@ def recorded_plan(spec: ProjectSpec, run: RunFolder, events: Sequence[Event]) ->
     if begin is None or not run.snapshot.exists():
         raise SpecError(f"run {run.run_id} cannot be replayed without its snapshot and journal; make one anew.")
     snapshot = DatasetSnapshot.load(run.snapshot)
-    data = load_training_data(snapshot, spec.models)
+    data = load_training_data(snapshot, spec.models, augment=spec.data.augment, seed=int(begin["seed"]))
     plan = plan_search(
         spec,
         data.sizes,

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from mlcluster.cli.augmented_data import augmented_line
 from mlcluster.cli.bundling import bundle_around, example_row
 from mlcluster.cli.data_stage import load_training_data
 from mlcluster.cli.measuring import ServingMeasure, with_measure
@@ -83,7 +84,9 @@ def _search(context: RunContext, snapshot: DatasetSnapshot, tracker: Callable[[]
     """The study to its end, which is written down."""
     from mlcluster.tune.ray_study import run_study_on_ray
 
-    data = load_training_data(snapshot, context.spec.models)
+    data = load_training_data(snapshot, context.spec.models, augment=context.spec.data.augment, seed=context.seed)
+    if context.spec.data.augment.is_on:
+        context.progress.say(f"         {augmented_line(data, snapshot.num_rows['train'], context.spec.data.augment)}")
     plan = _plan_study(context, snapshot, data)
     plan = with_first_trials(plan, context, task=snapshot.schema.target.task, tracker=tracker)
     study = Study(

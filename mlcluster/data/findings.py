@@ -27,6 +27,7 @@ FindingKind = Literal[
     "suspect_rows",
     "stale_source",
     "target_missing",
+    "thin_slice",
     "unordered_query",
     "unsupported",
 ]

@@ -4,6 +4,7 @@ In: the text of `mlcluster.yaml`. Out: a frozen `ProjectSpec` with a stable fing
 every bad key with its line. Not here: whether the data holds what the spec names; that is `data/`'s to say.
 """
 
+from mlcluster.spec.augment import AugmentSpec, CoverageSpec
 from mlcluster.spec.axis import AxisSpec, narrowed
 from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task
 from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
@@ -46,11 +47,13 @@ __all__ = [
     "FAMILIES",
     "GATE_METRICS",
     "NORMALISATIONS",
+    "AugmentSpec",
     "AxisSpec",
     "BadRows",
     "BudgetSpec",
     "ChoiceDomain",
     "Configuration",
+    "CoverageSpec",
     "DataSpec",
     "Device",
     "Domain",

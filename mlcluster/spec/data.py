@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
+from mlcluster.spec.augment import AugmentSpec
 from mlcluster.spec.base import Section
 from mlcluster.spec.labels import LabelsSpec, ScreenSpec
 from mlcluster.spec.sources import JoinSpec, Place, SourceName, SourceSpec
@@ -170,6 +171,7 @@ class DataSpec(Section):
     split: Annotated[SplitSpec, BeforeValidator(_split_from_short_form)] = SplitSpec()
     expect: dict[str, Expectation] = Field(default_factory=dict)
     bad_rows: BadRows = "fail"
+    augment: AugmentSpec = AugmentSpec()
     labels: LabelsSpec = LabelsSpec()
     screen: ScreenSpec = ScreenSpec()
     sources: dict[SourceName, SourceSpec] = Field(default_factory=dict)

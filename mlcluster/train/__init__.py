@@ -4,6 +4,7 @@ In: a configuration, data matrices, a seed, a number of units. Out: a `TrialRepo
 a `Structure` (the model as numbers). Not here: which configuration, for how long, at what price.
 """
 
+from mlcluster.train.ablation import ArmScores, Difference, paired_difference, score_arm
 from mlcluster.train.baseline import constant_scores
 from mlcluster.train.families import FAMILIES, warm_up
 from mlcluster.train.learner import (
@@ -18,7 +19,7 @@ from mlcluster.train.learner import (
     Together,
     TrainingData,
 )
-from mlcluster.train.metrics import METRICS, MetricDefinition, as_loss, default_metric, score
+from mlcluster.train.metrics import METRICS, MetricDefinition, as_loss, default_metric, predicted_classes, score
 from mlcluster.train.session import (
     CheckpointFolder,
     CurvePoint,
@@ -34,12 +35,14 @@ from mlcluster.train.together import SpansCost, best_grouping, is_cheaper_togeth
 __all__ = [
     "FAMILIES",
     "METRICS",
+    "ArmScores",
     "BinaryTree",
     "CheckpointFolder",
     "CurvePoint",
     "DataSize",
     "DenseLayer",
     "DenseNet",
+    "Difference",
     "Encoding",
     "Family",
     "Learner",
@@ -63,8 +66,11 @@ __all__ = [
     "default_metric",
     "is_cheaper_together",
     "load_learner",
+    "paired_difference",
+    "predicted_classes",
     "run_segment",
     "run_segments",
     "score",
+    "score_arm",
     "warm_up",
 ]

@@ -10,7 +10,7 @@ States hold CPU tensors only, so that a trial may go on wherever it is sent.
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +21,7 @@ from torch import nn
 
 from mlcluster.errors import ClusterError
 from mlcluster.spec import Configuration, FloatDomain, IntDomain, SearchSpace
+from mlcluster.train.augmented import AugmentedRows
 from mlcluster.train.batched_dense import DenseBatch
 from mlcluster.train.dense_cost import nominal_seconds, nominal_seconds_on_gpu, nominal_seconds_together
 from mlcluster.train.learner import Family, Learner, LearnerBatch, OnGpu, Together, TrainingData
@@ -52,6 +53,7 @@ class DenseLearner:
             self.targets = torch.from_numpy(scaled.astype(np.float32))
         else:
             self.targets = torch.from_numpy(train.targets.astype(np.int64))
+        self._augmented = _augmented_rows(data, self.targets, seed)
         self.units = 0
         self.generator = torch.Generator().manual_seed(seed)
         outputs = 1 if data.task == "regression" else data.num_classes
@@ -81,6 +83,11 @@ class DenseLearner:
     @property
     def batch_size(self) -> int:
         return int(self._configuration["batch_size"])
+
+    @property
+    def is_augmented(self) -> bool:
+        """Whether it sees other rows in each epoch."""
+        return self._augmented is not None
 
     @property
     def keep_share(self) -> float:
@@ -136,19 +143,33 @@ class DenseLearner:
         return torch.from_numpy(order)
 
     def _train_epoch(self) -> None:
-        rows = self.begin_epoch().to(self._device)
+        rows = self.begin_epoch()
         self._net.train()
-        for batch in torch.split(rows, self.batch_size):
-            outputs = self._net(self.features[batch])
-            loss = self._loss(outputs, self.targets[batch])
+        batches = (
+            self._batches(rows)
+            if self._augmented is None
+            else self._augmented.batches(rows, size=self.batch_size, epoch=self.units)
+        )
+        for features, targets in batches:
+            loss = self._loss(self._net(features.to(self._device)), targets.to(self._device))
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
+
+    def _batches(self, rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+        for batch in torch.split(rows.to(self._device), self.batch_size):
+            yield self.features[batch], self.targets[batch]
 
     def _loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         if self._task == "regression":
             return nn.functional.mse_loss(outputs[:, 0], targets)
         return nn.functional.cross_entropy(outputs, targets)
+
+
+def _augmented_rows(data: TrainingData, targets: torch.Tensor, seed: int) -> AugmentedRows | None:
+    if data.augmentation is None:
+        return None
+    return AugmentedRows(data.augmentation, data.train["dense"].features, targets, data.num_classes, seed)
 
 
 def raw_scores_on(device: torch.device, net: DenseNet, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -224,6 +245,7 @@ def _restore(state: bytes, configuration: Configuration, data: TrainingData, see
 def _build_batch(learners: Sequence[Learner]) -> LearnerBatch:
     nets = [learner for learner in learners if isinstance(learner, DenseLearner)]
     assert len(nets) == len(learners), "a batch of nets holds nets"
+    assert not any(net.is_augmented for net in nets), "nets that see rows of their own share none"
     return DenseBatch(nets)
 
 

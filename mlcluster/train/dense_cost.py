@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from math import inf
 
 from mlcluster.spec import Configuration
 from mlcluster.train.learner import DataSize, Span
@@ -24,6 +25,8 @@ _GPU_FLOPS = 2e12
 """Multiply-adds that a reference GPU does in a second: layers of this size reach a tenth of its peak in float32."""
 _GPU_STEP_SECONDS = 6e-4
 """The same fixed price there: Python, and a launch for each kernel, a tenth of a millisecond for ten of them."""
+_DRAW_SECONDS = 6e-8
+"""Of one random number of an augmented row, on the CPU wherever the net is; the row's own copying is in it."""
 _CACHED_VALUES = 1e6
 """Floats that the caches of one core hold; passes over more of them wait for memory."""
 
@@ -46,17 +49,21 @@ def _epoch_seconds(configuration: Configuration, size: DataSize, *, flops: float
     multiply_adds = sum(a * b for a, b in pairwise(_widths(configuration, size)))
     steps = _num_steps(configuration, size)
     num_layers = int(configuration.get("num_layers", 0))
-    return 3 * size.rows * multiply_adds / flops + steps * step_seconds * (1 + num_layers)
+    drawing = size.rows * size.draws_per_row * _DRAW_SECONDS
+    return 3 * size.rows * multiply_adds / flops + steps * step_seconds * (1 + num_layers) + drawing
 
 
 def nominal_seconds_together(spans: Sequence[Span], size: DataSize) -> float:
     """Seconds of all spans on a reference core, trained as one batched model.
 
     What they cost alone, times the measured ratio of together to alone, for a reference core is slower in both.
+    Infinite where rows are augmented: nets that see rows of their own have no rows to share.
     """
     alone = sum(nominal_seconds(span.configuration, size, span.stop_units - span.start_units) for span in spans)
     if len(spans) < 2 or alone == 0:
         return alone
+    if size.draws_per_row:
+        return inf
     nets = [_Net.of(span, size) for span in spans]
     seconds_alone = sum(net.num_epochs * net.num_steps * _alone_step_seconds(net) for net in nets)
     return alone * _seconds_together(nets) / seconds_alone

@@ -14,6 +14,7 @@ from typing import Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from mlcluster.data.augment import EpochAugmentation
 from mlcluster.data.schema import TaskKind
 from mlcluster.spec import Configuration, Device, SearchSpace
 from mlcluster.train.structure import Structure
@@ -40,10 +41,13 @@ class TrainingData:
     num_classes: int
     train: Mapping[Encoding, Matrices]
     validation: Mapping[Encoding, Matrices]
+    augmentation: EpochAugmentation | None = None
+    """What nets make of the dense train rows in each epoch."""
 
     def size(self, encoding: Encoding) -> DataSize:
         rows, columns = self.train[encoding].features.shape
-        return DataSize(rows=rows, columns=columns, outputs=max(1, self.num_classes))
+        draws = self.augmentation.draws_per_row if self.augmentation is not None and encoding == "dense" else 0
+        return DataSize(rows=rows, columns=columns, outputs=max(1, self.num_classes), draws_per_row=draws)
 
     @property
     def sizes(self) -> dict[Encoding, DataSize]:
@@ -58,6 +62,8 @@ class DataSize:
     rows: int
     columns: int
     outputs: int
+    draws_per_row: int = 0
+    """Random numbers by which each row is made anew in each epoch."""
 
 
 class Learner(Protocol):

@@ -66,7 +66,7 @@ def load_dataset(name: str, data: Path, work: Path) -> Dataset:
     spec, base = _spec_of(name, data, work)
     folder = work / "snapshots" / dataset_name(name)
     snapshot = prepare(spec.data, base=base, folder=folder, seed=SPLIT_SEED, engine=LocalEngine())
-    training = load_training_data(snapshot, spec.models)
+    training = load_training_data(snapshot, spec.models, augment=spec.data.augment, seed=SPLIT_SEED)
     return Dataset(
         name=dataset_name(name),
         metric=resolve_metric(spec, training.task),

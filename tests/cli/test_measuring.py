@@ -17,7 +17,7 @@ from mlcluster.cli.measuring import MAX_NODES, ServingMeasure, measure_bundle, w
 from mlcluster.cli.project import Project
 from mlcluster.data import LocalEngine, prepare
 from mlcluster.registry import to_onnx
-from mlcluster.spec import default_configuration
+from mlcluster.spec import AugmentSpec, default_configuration
 from mlcluster.train import (
     FAMILIES,
     BinaryTree,
@@ -42,7 +42,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TrainingD
     context: Any = SimpleNamespace(spec=project.spec, project_folder=folder, run=SimpleNamespace(run_id="r"))
     around = {name: bundle_around(context, snapshot, name) for name in FAMILIES}
     yield (
-        load_training_data(snapshot, tuple(FAMILIES)),
+        load_training_data(snapshot, tuple(FAMILIES), augment=AugmentSpec(), seed=0),
         ServingMeasure(around=around, row=example_row(snapshot), limits=Limits()),
     )
 

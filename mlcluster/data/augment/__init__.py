@@ -1,0 +1,33 @@
+"""More variety in the train split, and where it is thin.
+
+In: train rows, a seed, an epoch. Out: other rows, the same for the same (seed, epoch, row number), whatever the batch,
+the order or the worker; and the cells that too few rows stand in. Not here: validation and test, which stay as is.
+"""
+
+from mlcluster.data.augment.coverage import ThinCell, thin_cells
+from mlcluster.data.augment.epochs import EpochAugmentation
+from mlcluster.data.augment.groups import check_group, extra_rows, group_rows, number_columns
+from mlcluster.data.augment.mixup import Mixture, draw_mixture
+from mlcluster.data.augment.noise import with_noise
+from mlcluster.data.augment.oversample import ExtraRows, copies, interpolations, num_extra_rows
+from mlcluster.data.augment.philox import normals, philox_4x32, uniforms
+
+__all__ = [
+    "EpochAugmentation",
+    "ExtraRows",
+    "Mixture",
+    "ThinCell",
+    "check_group",
+    "copies",
+    "draw_mixture",
+    "extra_rows",
+    "group_rows",
+    "interpolations",
+    "normals",
+    "num_extra_rows",
+    "number_columns",
+    "philox_4x32",
+    "thin_cells",
+    "uniforms",
+    "with_noise",
+]
