@@ -9,8 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlcluster.data.association import level_means, rank_correlation, single_feature_auc
 from mlcluster.data.findings import Finding, Severity
-from mlcluster.data.hashing import HashVector, mix, value_hashes
+from mlcluster.data.hashing import HashVector
 from mlcluster.data.schema import FeatureColumn, TableSchema, TargetColumn
 from mlcluster.data.target import encode_target, missing_mask
 from mlcluster.data.transform import numbers_of
@@ -87,30 +88,6 @@ def class_findings(column: pa.ChunkedArray, target: TargetColumn) -> list[Findin
         message = f"{target.name} = {rarest} has {exact:.1%} of the rows; accuracy says little, use roc_auc or recall."
         findings.append(Finding(kind="class_imbalance", column=target.name, message=message, value=float(exact)))
     return findings
-
-
-def single_feature_auc(scores: FloatVector, is_positive: npt.NDArray[np.bool_]) -> float:
-    """Area under the ROC curve of one feature as the score, in its better direction: 0.5 to 1. Ties count half."""
-    num_positive = int(is_positive.sum())
-    num_negative = len(scores) - num_positive
-    if not num_positive or not num_negative:
-        return 0.5
-    ranks = _ranks(scores)
-    area = (ranks[is_positive].sum() - num_positive * (num_positive + 1) / 2) / (num_positive * num_negative)
-    return float(max(area, 1 - area))
-
-
-def rank_correlation(first: FloatVector, second: FloatVector) -> float:
-    """|Spearman's rho|, 0 when either is constant."""
-    ranks = _ranks(first) - (len(first) + 1) / 2, _ranks(second) - (len(second) + 1) / 2
-    norm = float(np.sqrt((ranks[0] ** 2).sum() * (ranks[1] ** 2).sum()))
-    return abs(float((ranks[0] * ranks[1]).sum())) / norm if norm else 0.0
-
-
-def _ranks(values: FloatVector) -> FloatVector:
-    """Ranks from 1, the mean rank for ties, (n,)."""
-    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
-    return np.asarray((np.cumsum(counts) - (counts - 1) / 2)[inverse])
 
 
 def _emptiness(column: pa.ChunkedArray, feature: FeatureColumn) -> list[Finding]:
@@ -192,7 +169,7 @@ def _leak(
 ) -> list[Finding]:
     is_missing = missing_mask(column)
     if feature.kind == "category":
-        scores = _level_means(column, target)
+        scores = level_means(column, target)
     else:
         scores = numbers_of(column)
         scores[is_missing] = np.nan
@@ -220,21 +197,3 @@ def _leak(
             severity: Severity = "warning" if is_grave else "info"
             return [Finding(kind="leak", column=name, message=message, value=auc, severity=severity)]
     return []
-
-
-def _level_means(column: pa.ChunkedArray, target: FloatVector) -> FloatVector:
-    """The mean target of each row's level among the rows of the other half, (n,).
-
-    Not over all rows: a level of one row would tell that row's target. Not over all rows but this one either: every
-    positive row would then stand just below its level's negative rows, and any column would look like a leak.
-    """
-    _, index = np.unique(value_hashes(column), return_inverse=True)
-    halves = mix(np.arange(len(target), dtype=np.uint64)) & np.uint64(1)
-    means = np.empty(len(target))
-    for half in (np.uint64(0), np.uint64(1)):
-        is_here = halves == half
-        others = index[~is_here]
-        counts = np.bincount(others, minlength=index.max() + 1) + 1.0
-        sums = np.bincount(others, weights=target[~is_here], minlength=index.max() + 1) + target.mean()
-        means[is_here] = (sums / counts)[index[is_here]]
-    return means

@@ -1,19 +1,21 @@
 """What is in the data: every column in one line, and what to know before learning from it.
 
 One narrow read to place the rows, one full read block by block. Memory does not grow with the rows, but for a hash
-and a label a row and the first 100,000 train rows, on which leaks and ids are looked for.
+and a label a row and a sample of about 100,000 rows, in which leaks, ids, what tells the target and drift are looked
+for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
 
+from mlcluster.data.association import Association, measure_association
 from mlcluster.data.catalog import SourceCache, SourceRecord
 from mlcluster.data.column_text import duplicate_columns, mixed_types
 from mlcluster.data.columns import check_roles, feature_kind, plan_features
@@ -64,6 +66,8 @@ class ColumnProfile:
     maximum: float | str | None = None
     mean: float | None = None
     deviation: float | None = None
+    association: float | None = None
+    """How much of the target a feature tells by itself, 0 to 1; see `DataProfile.association`."""
     bars: tuple[Bar, ...] = ()
     """A histogram from left to right, or the most frequent levels."""
 
@@ -82,6 +86,8 @@ class DataProfile:
     num_split_rows: dict[str, int]
     columns: tuple[ColumnProfile, ...]
     findings: tuple[Finding, ...]
+    association: Association | None = None
+    """What each feature tells of the target; None where too few train rows say so."""
     sources: tuple[SourceRecord, ...] = ()
     """Each source that was used, that of `data.source` first."""
     joins: tuple[JoinReport, ...] = ()
@@ -144,14 +150,17 @@ def profile(
     if not is_lenient:
         plan_features(spec, source)
     features, findings = _features(spec, source)
-    sampled = [*(feature.name for feature in features), spec.target]
+    sampled = [*(feature.name for feature in features), spec.target, *([spec.time] if spec.time else [])]
     reading = read_for_profile(asked, source, sampled, (engine or LocalEngine()).for_rows(source.num_rows))
     rows = reading.rows
     schema = TableSchema(features=tuple(features), target=rows.target)
     labels = np.concatenate(rows.labels)
     findings += [*gathered.findings, *noted, *rows.findings, *row_findings(reading.hashes, hash_mask(source.num_rows))]
-    findings += column_findings(reading.sample, schema) if reading.sample.num_rows else []
+    train = reading.sample.train
+    findings += column_findings(train, schema) if train.num_rows else []
+    association = measure_association(train, features, rows.target)
     findings += [*duplicate_columns(reading.columns), *mixed_types(reading.partials)]
+    told = association.values if association is not None else {}
     return DataProfile(
         source=spec.source,
         source_digest=source.digest,
@@ -160,8 +169,12 @@ def profile(
         task=rows.target.task,
         classes=tuple(map(str, rows.target.classes)),
         num_split_rows={split: int((labels == label).sum()) for label, split in enumerate(SPLITS)},
-        columns=tuple(_column_profile(field, spec, reading.partials[field.name]) for field in source.schema),
-        findings=tuple(sorted(findings, key=lambda finding: finding.severity == "info")),
+        columns=tuple(
+            replace(_column_profile(field, spec, reading.partials[field.name]), association=told.get(field.name))
+            for field in source.schema
+        ),
+        findings=_most_telling_first(findings, told),
+        association=association,
         sources=gathered.records,
         joins=gathered.joins,
     )
@@ -182,6 +195,15 @@ def _features(spec: DataSpec, source: Source) -> tuple[list[FeatureColumn], list
         else:
             features.append(FeatureColumn(name=field.name, kind=kind, arrow_type=str(field.type), has_missing=False))
     return features, findings
+
+
+def _most_telling_first(findings: Sequence[Finding], told: Mapping[str, float]) -> tuple[Finding, ...]:
+    """Warnings before the rest; in each, what is about the whole table, then columns that tell most of the target."""
+
+    def urgency(finding: Finding) -> tuple[bool, float]:
+        return finding.severity == "info", -told.get(finding.column or "", 2.0)
+
+    return tuple(sorted(findings, key=urgency))
 
 
 def _role(name: str, spec: DataSpec) -> Role:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
+from mlcluster.data.profile_charts import CHART_STYLE, association_section
 from mlcluster.data.profile_text import distinct_text, number_text
 
 _WIDTH, _HEIGHT = 264, 72
@@ -63,10 +64,11 @@ def render_html(profile: Mapping[str, Any]) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{title}</title><style>{_STYLE}</style></head><body>\n"
+        f"<title>{title}</title><style>{_STYLE}{CHART_STYLE}</style></head><body>\n"
         f'<h1>{title}</h1><div class="facts">{shown}</div>\n'
         f"<h2>Findings</h2>{_findings(profile['findings'])}\n"
         f"{sources}"
+        f"{association_section(profile)}"
         f'<h2>Columns</h2><div class="columns">{"".join(map(_card, columns))}</div>\n</body></html>\n'
     )
 
@@ -104,6 +106,8 @@ def _card(column: Mapping[str, Any]) -> str:
     facts = [column["role"], column["kind"], f"{distinct_text(column)} distinct"]
     if column["missing_share"]:
         facts.append(f"{column['missing_share']:.1%} missing")
+    if column["association"] is not None:
+        facts.append(f"tells {column['association']:.2f}")
     is_level = column["kind"] in ("category", "boolean")
     picture = _levels(column["bars"]) if is_level else _histogram(column)
     return (

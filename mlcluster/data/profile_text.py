@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_HEADINGS = ("column", "role", "kind", "missing", "distinct", "min / median / max, or most frequent")
+_HEADINGS = ("column", "role", "kind", "missing", "distinct", "tells", "min / median / max, or most frequent")
 _MAX_CELL = 60
 
 
@@ -19,6 +19,7 @@ def render_text(profile: Mapping[str, Any]) -> str:
         *(_source_line(source) for source in profile["sources"]),
         "",
         *_aligned([_HEADINGS, *(_cells(column) for column in profile["columns"])]),
+        *_association_line(profile),
         "",
     ]
     if not profile["findings"]:
@@ -28,6 +29,13 @@ def render_text(profile: Mapping[str, Any]) -> str:
         mark = "!" if finding["severity"] == "warning" else "·"
         lines.append(f"  {mark} {finding['message']}")
     return "\n".join(lines)
+
+
+def _association_line(profile: Mapping[str, Any]) -> list[str]:
+    association = profile["association"]
+    if association is None:
+        return []
+    return ["", f"tells: {association['measure']}, 0 to 1; up to {association['chance']:.2f} may be chance"]
 
 
 def _source_line(source: Mapping[str, Any]) -> str:
@@ -60,12 +68,13 @@ def _cells(column: Mapping[str, Any]) -> tuple[str, ...]:
     else:
         values = ", ".join(f"{bar['label']} {bar['count']:,}" for bar in column["bars"][:4])
     values = values if len(values) <= _MAX_CELL else values[: _MAX_CELL - 1] + "…"
-    return (column["name"], column["role"], column["kind"], missing, distinct_text(column), values)
+    told = "-" if column["association"] is None else f"{column['association']:.2f}"
+    return (column["name"], column["role"], column["kind"], missing, distinct_text(column), told, values)
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(row[index]) for row in rows) for index in range(len(rows[0]))]
-    is_right = (False, False, False, True, True, False)
+    is_right = (False, False, False, True, True, True, False)
     lines = []
     for row in rows:
         cells = zip(row, widths, is_right, strict=True)

@@ -12,7 +12,7 @@ import pytest
 from data_tables import people, shared_data, write_people
 
 from mlcluster.data import DataProfile, profile
-from mlcluster.data.defects import rank_correlation, single_feature_auc
+from mlcluster.data.association import rank_correlation, single_feature_auc
 from mlcluster.spec import DataSpec
 
 

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mlcluster.data.cells import is_number_type, level_codes, number_codes
 from mlcluster.data.findings import Finding
-from mlcluster.data.transform import dictionary_of, numbers_of
+from mlcluster.data.transform import numbers_of
 
 MAX_LEVELS = 32
 """Of a category with more, the rest is one level; its cells would all be thin."""
@@ -84,17 +85,10 @@ def _thin_in_pair(names: tuple[str, str], first: _Levels, second: _Levels, min_r
 
 
 def _levels(column: pa.ChunkedArray, num_bins: int) -> _Levels:
-    kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
+    if is_number_type(column.type):
         return _bins(numbers_of(column), num_bins)
-    encoded = dictionary_of(column)
-    counts = np.bincount(encoded.indices.drop_null().to_numpy(), minlength=len(encoded.dictionary))
-    kept = np.argsort(-counts, kind="stable")[:MAX_LEVELS]
-    table = np.full(len(encoded.dictionary) + 1, len(kept), dtype=np.int64)
-    table[kept] = np.arange(len(kept))
-    table[-1] = len(kept) + 1
-    names = [*(level_name(encoded.dictionary[int(place)].as_py()) for place in kept), _OTHER, _MISSING]
-    return _Levels(table[encoded.indices.fill_null(len(encoded.dictionary)).to_numpy()], names)
+    codes, levels = level_codes(column, MAX_LEVELS)
+    return _Levels(codes, [*map(level_name, levels), _OTHER, _MISSING])
 
 
 def level_name(value: Any) -> str:
@@ -103,14 +97,15 @@ def level_name(value: Any) -> str:
 
 
 def _bins(values: npt.NDArray[np.float64], num_bins: int) -> _Levels:
-    """Between quantiles, the upper end included; a number with no more values than bins has a bin for each."""
-    is_missing = np.isnan(values)
-    distinct = np.unique(values[~is_missing])
+    """Between quantiles, the upper end included; a number with no more values than bins has a bin for each.
+
+    The lowest value, where it alone is a bin's share of the rows or more, has one for itself.
+    """
+    codes, ends = number_codes(values, num_bins)
+    distinct = np.unique(values[~np.isnan(values)])
     if len(distinct) <= num_bins:
         names = [f"{value:g}" for value in distinct]
-        codes = np.searchsorted(distinct, values)
     else:
-        edges = np.unique(np.quantile(values[~is_missing], np.linspace(0, 1, num_bins + 1), method="inverted_cdf"))
-        names = [f"{low:g}..{high:g}" for low, high in pairwise(edges)]
-        codes = np.searchsorted(edges[1:-1], values, side="left")
-    return _Levels(np.where(is_missing, len(names), codes).astype(np.int64), [*names, _MISSING])
+        edges = pairwise([distinct[0], *ends, distinct[-1]])
+        names = [f"{low:g}..{high:g}" if low < high else f"{low:g}" for low, high in edges]
+    return _Levels(codes, [*(names or [_OTHER]), _MISSING])
