@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -11,6 +12,7 @@ FindingKind = Literal[
     "class_imbalance",
     "class_without_train_rows",
     "constant",
+    "drift",
     "duplicate_column",
     "duplicate_rows",
     "entity_overlap",
@@ -51,3 +53,12 @@ class Finding:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Finding:
         return cls(**value)
+
+
+def most_telling_first(findings: Sequence[Finding], association: Mapping[str, float]) -> tuple[Finding, ...]:
+    """Warnings before the rest; in each, what is about the whole table, then columns that tell most of the target."""
+
+    def urgency(finding: Finding) -> tuple[bool, float]:
+        return finding.severity == "info", -association.get(finding.column or "", 2.0)
+
+    return tuple(sorted(findings, key=urgency))

@@ -7,7 +7,7 @@ for.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -20,8 +20,9 @@ from mlcluster.data.catalog import SourceCache, SourceRecord
 from mlcluster.data.column_text import duplicate_columns, mixed_types
 from mlcluster.data.columns import check_roles, feature_kind, plan_features
 from mlcluster.data.defects import column_findings, row_findings
+from mlcluster.data.drift import DriftOverTime, measure_drift
 from mlcluster.data.engine import Engine, LocalEngine
-from mlcluster.data.findings import Finding
+from mlcluster.data.findings import Finding, most_telling_first
 from mlcluster.data.gather import gather
 from mlcluster.data.hashing import hash_mask
 from mlcluster.data.joins import JoinReport
@@ -88,6 +89,8 @@ class DataProfile:
     findings: tuple[Finding, ...]
     association: Association | None = None
     """What each feature tells of the target; None where too few train rows say so."""
+    drift: DriftOverTime | None = None
+    """Features and target over slices of `data.time`; None without it, or where rows or moments are too few."""
     sources: tuple[SourceRecord, ...] = ()
     """Each source that was used, that of `data.source` first."""
     joins: tuple[JoinReport, ...] = ()
@@ -158,6 +161,9 @@ def profile(
     findings += [*gathered.findings, *noted, *rows.findings, *row_findings(reading.hashes, hash_mask(source.num_rows))]
     train = reading.sample.train
     findings += column_findings(train, schema) if train.num_rows else []
+    drift = measure_drift(reading.sample.table, spec.time, sampled[:-1]) if spec.time else None
+    if drift is not None:  # of what counts up with the rows, that is said already
+        findings += drift.findings(frozenset(each.column or "" for each in findings if each.kind == "id_like"))
     association = measure_association(train, features, rows.target)
     findings += [*duplicate_columns(reading.columns), *mixed_types(reading.partials)]
     told = association.values if association is not None else {}
@@ -173,8 +179,9 @@ def profile(
             replace(_column_profile(field, spec, reading.partials[field.name]), association=told.get(field.name))
             for field in source.schema
         ),
-        findings=_most_telling_first(findings, told),
+        findings=most_telling_first(findings, told),
         association=association,
+        drift=drift,
         sources=gathered.records,
         joins=gathered.joins,
     )
@@ -195,15 +202,6 @@ def _features(spec: DataSpec, source: Source) -> tuple[list[FeatureColumn], list
         else:
             features.append(FeatureColumn(name=field.name, kind=kind, arrow_type=str(field.type), has_missing=False))
     return features, findings
-
-
-def _most_telling_first(findings: Sequence[Finding], told: Mapping[str, float]) -> tuple[Finding, ...]:
-    """Warnings before the rest; in each, what is about the whole table, then columns that tell most of the target."""
-
-    def urgency(finding: Finding) -> tuple[bool, float]:
-        return finding.severity == "info", -told.get(finding.column or "", 2.0)
-
-    return tuple(sorted(findings, key=urgency))
 
 
 def _role(name: str, spec: DataSpec) -> Role:

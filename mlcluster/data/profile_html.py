@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from html import escape
 from typing import Any
 
-from mlcluster.data.profile_charts import CHART_STYLE, association_section
+from mlcluster.data.profile_charts import CHART_STYLE, association_section, drift_section
 from mlcluster.data.profile_text import distinct_text, number_text
 
 _WIDTH, _HEIGHT = 264, 72
@@ -69,6 +69,7 @@ def render_html(profile: Mapping[str, Any]) -> str:
         f"<h2>Findings</h2>{_findings(profile['findings'])}\n"
         f"{sources}"
         f"{association_section(profile)}"
+        f"{drift_section(profile)}"
         f'<h2>Columns</h2><div class="columns">{"".join(map(_card, columns))}</div>\n</body></html>\n'
     )
 

@@ -20,6 +20,7 @@ def render_text(profile: Mapping[str, Any]) -> str:
         "",
         *_aligned([_HEADINGS, *(_cells(column) for column in profile["columns"])]),
         *_association_line(profile),
+        *_drift_line(profile),
         "",
     ]
     if not profile["findings"]:
@@ -36,6 +37,15 @@ def _association_line(profile: Mapping[str, Any]) -> list[str]:
     if association is None:
         return []
     return ["", f"tells: {association['measure']}, 0 to 1; up to {association['chance']:.2f} may be chance"]
+
+
+def _drift_line(profile: Mapping[str, Any]) -> list[str]:
+    drift = profile["drift"]
+    if drift is None:
+        return []
+    most = drift["columns"][0]
+    moved = f"{most['name']} moves most (PSI {most['psi']:.2f})" if most["psi"] else "nothing moves more than by chance"
+    return [f"over {drift['time']}, in {len(drift['slices'])} slices: {moved}"]
 
 
 def _source_line(source: Mapping[str, Any]) -> str:
