@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlcluster.data import DatasetSnapshot, Engine, prepare
-from mlcluster.data.augment import ThinCell, thin_cells
-from mlcluster.errors import DataError, SpecError
+from mlcluster.data.augment import ThinCell, covered_columns, thin_cells
+from mlcluster.errors import SpecError
 from mlcluster.spec import AugmentSpec, CoverageSpec, ProjectSpec
 
 if TYPE_CHECKING:
@@ -84,12 +84,8 @@ class Augmenting:
         }
 
     def _covered_columns(self, snapshot: DatasetSnapshot) -> Sequence[str]:
-        asked, there = self.spec.data.augment.coverage.columns, snapshot.table("train", max_rows=1).schema.names
-        for name in asked:
-            if name not in there:
-                raise DataError(f"data.augment.coverage.columns = {name} is no column; use some of {', '.join(there)}.")
-        if len(asked) == 1:
-            raise DataError(f"data.augment.coverage.columns = {asked[0]} makes no pair; name two columns or more.")
+        there = snapshot.table("train", max_rows=1).schema.names
+        asked = self.spec.data.augment.coverage.columns and covered_columns(self.spec.data, there)
         sensitive = [name for name in self.spec.data.sensitive if name in there]
         features = [name for name in snapshot.schema.feature_names if name not in sensitive]
         return asked or [*sensitive, *features][:_DEFAULT_COLUMNS]

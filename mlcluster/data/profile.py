@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlcluster.data.association import Association, measure_association
+from mlcluster.data.augment.coverage import covered_columns, thin_findings
 from mlcluster.data.catalog import SourceCache, SourceRecord
 from mlcluster.data.column_text import duplicate_columns, mixed_types
 from mlcluster.data.columns import check_roles, feature_kind, plan_features
@@ -153,17 +154,20 @@ def profile(
     if not is_lenient:
         plan_features(spec, source)
     features, findings = _features(spec, source)
-    sampled = [*(feature.name for feature in features), spec.target, *([spec.time] if spec.time else [])]
-    reading = read_for_profile(asked, source, sampled, (engine or LocalEngine()).for_rows(source.num_rows))
+    sampled = [*(feature.name for feature in features), spec.target]
+    covered = covered_columns(spec, source.schema.names)
+    extra = dict.fromkeys(name for name in (spec.time, *covered) if name is not None and name not in sampled)
+    reading = read_for_profile(asked, source, [*sampled, *extra], (engine or LocalEngine()).for_rows(source.num_rows))
     rows = reading.rows
     schema = TableSchema(features=tuple(features), target=rows.target)
     labels = np.concatenate(rows.labels)
     findings += [*gathered.findings, *noted, *rows.findings, *row_findings(reading.hashes, hash_mask(source.num_rows))]
     train = reading.sample.train
     findings += column_findings(train, schema) if train.num_rows else []
-    drift = measure_drift(reading.sample.table, spec.time, sampled[:-1]) if spec.time else None
+    drift = measure_drift(reading.sample.table, spec.time, sampled) if spec.time else None
     if drift is not None:  # of what counts up with the rows, that is said already
         findings += drift.findings(frozenset(each.column or "" for each in findings if each.kind == "id_like"))
+    findings += thin_findings(train, covered, spec.augment.coverage, share=reading.sample.share)
     association = measure_association(train, features, rows.target)
     findings += [*duplicate_columns(reading.columns), *mixed_types(reading.partials)]
     told = association.values if association is not None else {}

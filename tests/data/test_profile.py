@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from data_tables import people, shared_data, write_people
 
 from mlcluster.data import DataProfile, profile
 from mlcluster.data.association import rank_correlation, single_feature_auc
+from mlcluster.errors import DataError
 from mlcluster.spec import DataSpec
 
 
@@ -197,3 +199,49 @@ def test_numbers_in_a_column_of_text_are_told(tmp_path: Path) -> None:
     assert set(told) == {"mixed", "code"}
     assert (told["mixed"].severity, told["code"].severity) == ("warning", "info")
     assert "95.0% of its values are numbers, and 'about 40' is not" in told["mixed"].message
+
+
+def grouped(num_rows: int = 3000) -> dict[str, Any]:
+    """Two groups of people; hardly any of the smaller one has a 1 for its target. What is else in the table is even."""
+    rng = np.random.default_rng(4)
+    is_few = np.arange(num_rows) % 5 == 0
+    y = rng.integers(0, 2, num_rows)
+    y[is_few & (rng.random(num_rows) < 0.97)] = 0
+    return {**clean(num_rows), "group": np.where(is_few, "few", "most"), "even": np.arange(num_rows) % 3, "y": y}
+
+
+def thin(result: DataProfile) -> list[str]:
+    return [finding.message for finding in result.findings if finding.kind == "thin_slice"]
+
+
+@pytest.mark.parametrize("excluded", [[], ["group"]])
+def test_a_thin_slice_of_a_sensitive_column_is_told(tmp_path: Path, excluded: list[str]) -> None:
+    data = grouped()
+    result = profiled(pa.table(data), tmp_path, sensitive=["group"], exclude=excluded)
+    num_train = result.num_split_rows["train"]
+    (message,) = thin(result)
+    found = re.fullmatch(r"group = few and y = 1 has (\d+) of (\d+) train rows, under 30 \(\d+ if .*", message)
+    assert found is not None
+    assert int(found[2]) == num_train
+    assert 0 < int(found[1]) < 30
+
+
+def test_thin_slices_are_told_only_where_the_project_names_columns(tmp_path: Path) -> None:
+    table = pa.table(grouped())
+    assert thin(profiled(table, tmp_path)) == []
+    assert thin(profiled(table, tmp_path, sensitive=["even"])) == []
+    by_coverage = profiled(table, tmp_path, augment={"coverage": {"columns": ["group", "even"], "min_rows": 150}})
+    assert len(thin(by_coverage)) == 3
+    with pytest.raises(DataError, match=r"data.augment.coverage.columns = grup is no column; use some of x, word"):
+        profiled(table, tmp_path, augment={"coverage": {"columns": ["grup", "even"]}})
+
+
+def test_of_a_sample_a_thin_slice_is_about_as_thin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mlcluster.data.profile_pass.SAMPLE_ROWS", 5_000)
+    (message,) = thin(
+        profiled(pa.table(grouped(20_000)), tmp_path, sensitive=["group"], augment={"coverage": {"min_rows": 200}})
+    )
+    found = re.search(r"has about (\d+) of (\d+) train rows, under 200", message)
+    assert found is not None
+    assert int(found[1]) == pytest.approx(0.6 * 20_000 / 5 * 0.015, abs=25)
+    assert int(found[2]) == pytest.approx(12_000, rel=0.05)

@@ -4,7 +4,7 @@ In: train rows, a seed, an epoch. Out: other rows, the same for the same (seed, 
 the order or the worker; and the cells that too few rows stand in. Not here: validation and test, which stay as is.
 """
 
-from mlcluster.data.augment.coverage import ThinCell, thin_cells
+from mlcluster.data.augment.coverage import ThinCell, covered_columns, thin_cells, thin_findings
 from mlcluster.data.augment.epochs import EpochAugmentation
 from mlcluster.data.augment.groups import check_group, extra_rows, group_rows, number_columns
 from mlcluster.data.augment.mixup import Mixture, draw_mixture
@@ -19,6 +19,7 @@ __all__ = [
     "ThinCell",
     "check_group",
     "copies",
+    "covered_columns",
     "draw_mixture",
     "extra_rows",
     "group_rows",
@@ -28,6 +29,7 @@ __all__ = [
     "number_columns",
     "philox_4x32",
     "thin_cells",
+    "thin_findings",
     "uniforms",
     "with_noise",
 ]

@@ -14,9 +14,12 @@ import pyarrow as pa
 from mlcluster.data.cells import is_number_type, level_codes, number_codes
 from mlcluster.data.findings import Finding
 from mlcluster.data.transform import numbers_of
+from mlcluster.errors import DataError
+from mlcluster.spec import CoverageSpec, DataSpec
 
 MAX_LEVELS = 32
 """Of a category with more, the rest is one level; its cells would all be thin."""
+_TOLD_CELLS = 5
 _OTHER, _MISSING = "<other>", "<missing>"
 
 
@@ -32,15 +35,57 @@ class ThinCell:
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 
-    def finding(self, num_train_rows: int, min_rows: int) -> Finding:
+    def finding(self, num_train_rows: int, min_rows: int, *, share: float = 1.0) -> Finding:
+        """`num_train_rows`, like the cell, are `share` of all train rows."""
         where = " and ".join(f"{name} = {level}" for name, level in zip(self.columns, self.levels, strict=True))
+        num_rows, total, expected = (
+            round(count / share) for count in (self.num_rows, num_train_rows, self.num_expected)
+        )
+        about = "about " if share < 1 else ""
         return Finding(
             kind="thin_slice",
             column=self.columns[0],
-            value=float(self.num_rows),
-            message=f"{where} has {self.num_rows} of {num_train_rows} train rows, under {min_rows} "
-            f"({self.num_expected:.0f} if the two were independent); collect more, or see data.augment.oversample.",
+            value=float(num_rows),
+            message=f"{where} has {about}{num_rows} of {total} train rows, under {min_rows} "
+            f"({expected} if the two were independent); collect more, or see data.augment.oversample.",
         )
+
+
+def covered_columns(spec: DataSpec, names: Sequence[str]) -> tuple[str, ...]:
+    """The columns that the project itself asks to be covered: `augment.coverage.columns`, or the sensitive ones and the
+    target, whose classes a group may hardly have. None where it names none.
+
+    Raises:
+        DataError: one of them is no column, or there is one only.
+    """
+    asked = spec.augment.coverage.columns
+    for name in asked:
+        if name not in names:
+            raise DataError(f"data.augment.coverage.columns = {name} is no column; use some of {', '.join(names)}.")
+    if len(asked) == 1:
+        raise DataError(f"data.augment.coverage.columns = {asked[0]} makes no pair; name two columns or more.")
+    return asked or ((*spec.sensitive, spec.target) if spec.sensitive else ())
+
+
+def thin_findings(table: pa.Table, columns: Sequence[str], asked: CoverageSpec, *, share: float) -> list[Finding]:
+    """The worst cells of train rows, and how many more there are; `table` holds `share` of them.
+
+    Of a sample, a cell is thin where it would be if all rows were like these. Nothing is said where that is less than
+    a row, nor of cells that hold no row and would hold less than `min_rows` were the columns apart.
+    """
+    min_rows = round(asked.min_rows * share)
+    if not columns or not table.num_rows or min_rows < 1:
+        return []
+    cells = [
+        cell
+        for cell in thin_cells(table, columns, min_rows=min_rows, num_bins=asked.bins)
+        if cell.num_rows or cell.num_expected >= min_rows
+    ]
+    findings = [cell.finding(table.num_rows, asked.min_rows, share=share) for cell in cells[:_TOLD_CELLS]]
+    if len(cells) > _TOLD_CELLS:
+        message = f"{len(cells) - _TOLD_CELLS} more cells of {', '.join(columns)} are thin; see mlcluster data augment."
+        findings.append(Finding(kind="thin_slice", message=message, severity="info"))
+    return findings
 
 
 def thin_cells(table: pa.Table, columns: Sequence[str], *, min_rows: int, num_bins: int) -> tuple[ThinCell, ...]:
