@@ -20,6 +20,7 @@ from mlcluster.data.split import SPLITS, TRAIN, SplitLabels
 from mlcluster.data.survey import SurveyPart, SurveyTask, role_columns, survey_table
 from mlcluster.data.target import encode_target
 from mlcluster.data.transform import Transform
+from mlcluster.data.written import WrittenFile
 from mlcluster.spec import DataSpec
 
 
@@ -80,8 +81,8 @@ class WritePart:
     num_rows: Mapping[str, int]
     hashes: Mapping[str, HashVector]
     quarantine: pa.Table
-    files: Mapping[str, int] = field(default_factory=dict)
-    """Path within the snapshot, and size in bytes."""
+    files: Mapping[str, WrittenFile] = field(default_factory=dict)
+    """By path within the snapshot."""
 
 
 def first_pass(task: FirstPassTask) -> FirstPassPart:
@@ -119,7 +120,7 @@ def write_block(task: WriteTask) -> WritePart:
     table = read_block(task.block, task.schema, as_dictionaries=True)
     num_rows: dict[str, int] = {}
     hashes: dict[str, HashVector] = {}
-    files: dict[str, int] = {}
+    files: dict[str, WrittenFile] = {}
     for split, rows in split_rows(table, task.labels):
         num_rows[split] = rows.num_rows
         hashes[split] = kept_hashes(row_hashes(rows, list(task.told_apart_by)), task.hash_mask)
@@ -135,7 +136,7 @@ def quarantined(table: pa.Table, bad_rows: Mapping[int, str]) -> pa.Table:
     return rows.append_column(name, pa.array([bad_rows[row] for row in bad], type=pa.string()))
 
 
-def _write_split(task: WriteTask, split: str, rows: pa.Table) -> dict[str, int]:
+def _write_split(task: WriteTask, split: str, rows: pa.Table) -> dict[str, WrittenFile]:
     folder = task.folder / split
     folder.mkdir(parents=True, exist_ok=True)
     number = f"{task.block.index:05d}"
@@ -146,4 +147,4 @@ def _write_split(task: WriteTask, split: str, rows: pa.Table) -> dict[str, int]:
     for name, array in {**arrays, "target": target}.items():
         paths.append(folder / f"{name}-{number}.npy")
         np.save(paths[-1], array, allow_pickle=False)
-    return {path.relative_to(task.folder).as_posix(): path.stat().st_size for path in paths}
+    return {path.relative_to(task.folder).as_posix(): WrittenFile.of(path) for path in paths}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,9 @@ from mlcluster.data.engine import Engine
 from mlcluster.data.first_read import FittedSource, fit_source
 from mlcluster.data.folders import refuse_lost, replaced_folder
 from mlcluster.data.hashing import hash_mask
+from mlcluster.data.manifest import content_of, make_manifest
 from mlcluster.data.passes import WritePart, WriteTask, write_block
-from mlcluster.data.snapshot import FORMAT_VERSION, DatasetSnapshot, identity_digest, snapshot_from
+from mlcluster.data.snapshot import DatasetSnapshot, identity_digest, snapshot_from
 from mlcluster.data.split import SPLITS
 from mlcluster.spec import DataSpec
 
@@ -87,30 +86,15 @@ def _write_blocks(spec: DataSpec, fitted: FittedSource, folder: Path) -> list[Wr
 def _manifest(fitted: FittedSource, parts: Sequence[WritePart]) -> dict[str, Any]:
     identity = {
         "files": [file.sha256 for file in fitted.source.files],
-        "schema": fitted.schema.to_json(),
-        "split": fitted.rows.rule.to_json(),
-        "labels": fitted.rows.labels_digest,
+        **content_of(fitted),
         "transforms": {name: transform.digest for name, transform in fitted.transforms.items()},
         # Only where there are some: what was made before there were joins keeps its digest.
         **({"joins": [join["asked"] for join in joins]} if (joins := fitted.origin["joins"]) else {}),
     }
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "name": fitted.source.name,
-        "digest": identity_digest(identity),
-        "source": fitted.source.text,
-        **fitted.origin,
-        "files": [asdict(file) for file in fitted.source.files],
-        "identity": identity,
-        "num_rows": {split: sum(part.num_rows.get(split, 0) for part in parts) for split in SPLITS},
-        "quarantined": fitted.rows.num_quarantined,
-        "rows": {"source": fitted.source.num_rows, **fitted.rows.counts},
-        "findings": [],
-        "parts": {name: size for part in parts for name, size in part.files.items()},
-    }
-    # Through JSON, so that a snapshot equals the one that is loaded from its folder.
-    plain: dict[str, Any] = json.loads(json.dumps(manifest))
-    return plain
+    digest = identity_digest(identity)
+    return make_manifest(
+        fitted, parts, files_key="parts", name=fitted.source.name, digest=digest, identity=identity, findings=[]
+    )
 
 
 def _hashes(parts: Sequence[WritePart]) -> dict[str, list[Any]]:

@@ -9,9 +9,8 @@ train/ validation/ test/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from mlcluster.data.columnar import ColumnarTransform, code_type
 from mlcluster.data.engine import Engine
 from mlcluster.data.first_read import FittedSource, fit_source, task_blocks
 from mlcluster.data.folders import refuse_lost, replaced_folder, write_json
+from mlcluster.data.manifest import content_of, make_manifest
 from mlcluster.data.memory import release
 from mlcluster.data.passes import quarantined, split_rows
 from mlcluster.data.schema import TableSchema, TargetColumn
@@ -29,9 +29,9 @@ from mlcluster.data.source import Block, read_block
 from mlcluster.data.split import SPLITS, SplitLabels
 from mlcluster.data.target import encode_target
 from mlcluster.data.transform import Encoding, Transform
+from mlcluster.data.written import WrittenFile
 from mlcluster.spec import DataSpec
 
-FORMAT_VERSION = 1
 # A shard has the rows of one split among so many of the source.
 _SHARD_ROWS = 1 << 19
 
@@ -74,8 +74,8 @@ class ShardPart:
     """What one task wrote."""
 
     num_rows: Mapping[str, int]
-    files: Mapping[str, int]
-    """Path within the folder, and size in bytes."""
+    files: Mapping[str, WrittenFile]
+    """By path within the folder."""
     quarantine: pa.Table
 
 
@@ -151,7 +151,7 @@ def write_shard(task: ShardTask) -> ShardPart:
     paths = [_path(task, split) for split in writers]
     return ShardPart(
         num_rows=num_rows,
-        files={path.relative_to(task.folder).as_posix(): path.stat().st_size for path in paths},
+        files={path.relative_to(task.folder).as_posix(): WrittenFile.of(path) for path in paths},
         quarantine=pa.concat_tables(quarantine),
     )
 
@@ -173,20 +173,5 @@ def _writer(task: ShardTask, split: str, schema: pa.Schema) -> pq.ParquetWriter:
 
 
 def _manifest(fitted: FittedSource, encoding: Encoding, parts: list[ShardPart]) -> dict[str, Any]:
-    manifest = {
-        "format_version": FORMAT_VERSION,
-        "source": fitted.source.text,
-        **fitted.origin,
-        "files": [asdict(file) for file in fitted.source.files],
-        "schema": fitted.schema.to_json(),
-        "split": fitted.rows.rule.to_json(),
-        "labels": fitted.rows.labels_digest,
-        "transform": {encoding: fitted.transforms[encoding].digest},
-        "rows": {"source": fitted.source.num_rows, **fitted.rows.counts},
-        "num_rows": {split: sum(part.num_rows[split] for part in parts) for split in SPLITS},
-        "quarantined": fitted.rows.num_quarantined,
-        "findings": [finding.to_json() for finding in fitted.findings],
-        "shards": {name: size for part in parts for name, size in part.files.items()},
-    }
-    plain: dict[str, Any] = json.loads(json.dumps(manifest))
-    return plain
+    transform = {encoding: fitted.transforms[encoding].digest}
+    return make_manifest(fitted, parts, files_key="shards", **content_of(fitted), transform=transform)

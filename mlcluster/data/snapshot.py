@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,9 @@ from mlcluster.data.schema import TableSchema
 from mlcluster.data.source import plain_table
 from mlcluster.data.split import SPLITS
 from mlcluster.data.transform import Encoding, Transform
+from mlcluster.data.written import FORMAT_VERSION, refuse_changed_bytes, refuse_changed_size
 from mlcluster.errors import DataError
 
-FORMAT_VERSION = 1
 _MANIFEST = "manifest.json"
 _TRANSFORMS = "transforms.json"
 _QUARANTINE = "quarantine.parquet"
@@ -60,13 +60,14 @@ class DatasetSnapshot:
         """The raw rows of a split, or its first `max_rows`: features, target and sensitive columns.
 
         Raises:
-            DataError: the split is unknown, or its files are damaged.
+            DataError: the split is unknown, or its files are damaged or not those that were written.
         """
         paths = self._parts(split, "part", "parquet")
         try:
             tables: list[pa.Table] = []
             for path in paths:
                 if max_rows is None or sum(table.num_rows for table in tables) < max_rows:
+                    self._refuse_changed([path])
                     tables.append(plain_table(pq.read_table(path, partitioning=None)))
             return pa.concat_tables(tables).slice(0, max_rows)
         except (OSError, pa.ArrowException) as error:
@@ -76,13 +77,14 @@ class DatasetSnapshot:
         """X float32 (n, d), and y (n,): class indices int64, or values float64. Rows as in `table`.
 
         Raises:
-            DataError: the split is unknown, or its files are damaged.
+            DataError: the split is unknown, or its files are damaged or not those that were written.
         """
         if encoding not in self.transforms:
             raise DataError(f"encoding = {encoding} is unknown; use one of {', '.join(self.transforms)}.")
         try:
-            features = [np.load(path, allow_pickle=False) for path in self._parts(split, encoding, "npy")]
-            targets = [np.load(path, allow_pickle=False) for path in self._parts(split, "target", "npy")]
+            paths = self._parts(split, encoding, "npy"), self._parts(split, "target", "npy")
+            self._refuse_changed([*paths[0], *paths[1]])
+            features, targets = ([np.load(path, allow_pickle=False) for path in each] for each in paths)
         except (OSError, ValueError) as error:
             raise self._damaged(split, error) from error
         return np.ascontiguousarray(np.concatenate(features)), np.concatenate(targets)
@@ -117,16 +119,16 @@ class DatasetSnapshot:
         digests = {name: transform.digest for name, transform in snapshot.transforms.items()}
         if identity_digest(manifest["identity"]) != snapshot.digest or manifest["identity"]["transforms"] != digests:
             raise DataError(f"snapshot = {folder} was altered after it was made; prepare the data again.")
-        for name, size in manifest["parts"].items():
-            path = folder / name
-            if not path.is_file() or path.stat().st_size != size:
-                raise DataError(f"snapshot = {path} is missing or cut short; prepare the data again.")
+        refuse_changed_size(folder, manifest["parts"])
         return snapshot
 
     def _parts(self, split: str, stem: str, suffix: str) -> list[Path]:
         if split not in SPLITS:
             raise DataError(f"split = {split} is unknown; use one of {', '.join(SPLITS)}.")
         return sorted((self.folder / split).glob(f"{stem}-*.{suffix}"))
+
+    def _refuse_changed(self, paths: Sequence[Path]) -> None:
+        refuse_changed_bytes(self.folder, paths, self.manifest.get("blake3", {}))
 
     def _damaged(self, split: str, error: Exception) -> DataError:
         return DataError(f"snapshot = {self.folder / split} is damaged ({error}); prepare the data again.")

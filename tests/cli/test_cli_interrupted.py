@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import time
@@ -117,6 +118,17 @@ def test_a_killed_search_goes_on_where_it_was(project: Path) -> None:
     assert cost["idle_usd"] >= 0
     assert 0 <= search["lost_usd"] < lost[0].usd  # the rest is with trials that had reported
     assert search["seconds"] <= 0.9 * 60 + 1e-6
+
+
+def test_a_run_whose_data_was_altered_is_not_gone_on_with(project: Path) -> None:
+    kept = {path: path.read_bytes() for path in (newest_run(project) / "snapshot" / "test").iterdir()}
+    for path, content in kept.items():
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    refused = run_process(project, "verify", "--set", "tune.budget.minutes=0.9")
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert refused.code == 2
+    assert re.search(r"snapshot = \S+/snapshot/test/\S+ was altered after it was made", refused.stderr)
 
 
 def test_a_finished_search_is_not_paid_for_again(project: Path) -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 from data_tables import people, shared_data, write_people
 
+from mlcluster.cli.data_stage import load_training_data
 from mlcluster.data import DatasetSnapshot, LocalEngine, Transform, prepare
 from mlcluster.errors import DataError
-from mlcluster.spec import DataSpec
+from mlcluster.spec import AugmentSpec, DataSpec
 
 
 def prepared(base: Path, *, folder: str = "snapshot", seed: int = 1, **settings: Any) -> DatasetSnapshot:
@@ -269,6 +272,50 @@ def test_an_altered_snapshot_is_refused(tmp_path: Path, victim: str) -> None:
     path.write_bytes(text.replace(b"job", b"jab") if victim.endswith("json") else text[:-1])
     with pytest.raises(DataError, match=r"^snapshot = .*prepare the data again"):
         DatasetSnapshot.load(tmp_path / "snapshot")
+
+
+def change_a_byte(path: Path) -> None:
+    """Size, inode and time of writing stay what they were."""
+    before = path.stat()
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    with path.open("r+b") as stream:
+        stream.write(content)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    after = path.stat()
+    assert (after.st_size, after.st_ino, after.st_mtime_ns) == (before.st_size, before.st_ino, before.st_mtime_ns)
+
+
+@pytest.mark.parametrize("victim", ["dense-00001.npy", "target-00000.npy", "part-00002.parquet"])
+@pytest.mark.parametrize("is_loaded", [True, False])
+def test_training_refuses_a_file_whose_bytes_have_changed(tmp_path: Path, victim: str, is_loaded: bool) -> None:
+    write_people(tmp_path)
+    snapshot = prepared(tmp_path)
+    change_a_byte(tmp_path / "snapshot" / "train" / victim)
+    if is_loaded:
+        snapshot = DatasetSnapshot.load(tmp_path / "snapshot")
+    with pytest.raises(DataError, match=rf"^snapshot = .*/train/{victim} was altered after it was made .* --fresh"):
+        load_training_data(snapshot, ("mlp",), augment=AugmentSpec(oversample={"job=poet": 0.3}), seed=0)
+    assert snapshot.matrices("validation", "dense")[0].shape[0] == snapshot.num_rows["validation"]
+
+
+def test_a_file_that_was_put_beside_the_others_is_refused(tmp_path: Path) -> None:
+    write_people(tmp_path)
+    snapshot = prepared(tmp_path)
+    folder = tmp_path / "snapshot" / "train"
+    shutil.copy(folder / "part-00000.parquet", folder / "part-00009.parquet")
+    with pytest.raises(DataError, match=r"part-00009.parquet was altered"):
+        snapshot.table("train")
+
+
+def test_a_snapshot_from_before_there_were_hashes_is_read(tmp_path: Path) -> None:
+    write_people(tmp_path)
+    path = prepared(tmp_path).folder / "manifest.json"
+    manifest = json.loads(path.read_text())
+    assert manifest.pop("blake3").keys() == manifest["parts"].keys()
+    path.write_text(json.dumps(manifest))
+    snapshot = DatasetSnapshot.load(tmp_path / "snapshot")
+    assert snapshot.table("train").num_rows == snapshot.num_rows["train"]
 
 
 def test_no_snapshot_is_an_error(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from blake3 import blake3
 from data_tables import PEOPLE, fitted, partials_of, people, people_tables, write_people
 from hypothesis import given, settings
 
@@ -87,3 +88,13 @@ def test_a_failure_leaves_what_was_there(tmp_path: Path) -> None:
         shards_of(tmp_path, expect={"age": "..20"})
     assert json.loads((tmp_path / "shards" / "manifest.json").read_text()) == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["people.parquet", "shards"]
+
+
+def test_the_manifest_names_the_bytes_of_every_shard(tmp_path: Path) -> None:
+    write_people(tmp_path)
+    shards = shards_of(tmp_path)
+    assert shards.manifest["blake3"].keys() == shards.manifest["shards"].keys()
+    for name, digest in shards.manifest["blake3"].items():
+        content = (shards.folder / name).read_bytes()
+        assert blake3(content).hexdigest() == digest
+        assert len(content) == shards.manifest["shards"][name]
