@@ -58,11 +58,11 @@ class DataProject:
         return self._profile(is_lenient=True)
 
     def check(self, source: str | None = None) -> DataCheck:
-        """The project's data, or other data of the same kind, held against `data.expect`."""
+        """The project's data with its labels from elsewhere, or other data of the same kind, held to `data.expect`."""
         spec = self.spec.data if source is None else self.spec.data.model_copy(update={"source": source})
         with naming_lines(self._document):
             base = self.folder if source is None else Path.cwd()
-            return check_data(spec, base=base, cache=self._catalogue.cache)
+            return check_data(spec, base=base, cache=self._catalogue.cache, with_labels=source is None)
 
     @contextmanager
     def labelling(self) -> Iterator[Labelling]:

@@ -90,6 +90,8 @@ def check(config: Path, overrides: tuple[str, ...], as_json: bool, source: str |
         pq.write_table(found.quarantine(), quarantine)
     if as_json:
         print_json(found.to_json())
+    for note in found.notes:
+        click.echo(f"{note.severity}: {note.message}", err=True)
     for rule in () if as_json else found.broken:
         rows = f" in {rule.num_rows} rows ({', '.join(map(str, rule.first_rows))}" if rule.num_rows else ""
         more = ", ..." if rule.num_rows > len(rule.first_rows) else ""

@@ -14,8 +14,10 @@ from mlcluster.data.catalog import SourceCache
 from mlcluster.data.columns import check_roles
 from mlcluster.data.engine import Engine, LocalEngine
 from mlcluster.data.expect import column_violations, expectation_text, reasons_by_row
+from mlcluster.data.findings import Finding
 from mlcluster.data.first_read import survey
 from mlcluster.data.gather import gather
+from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.passes import quarantined
 from mlcluster.data.source import Source, read_block
 from mlcluster.data.survey import Survey, all_violations, by_block
@@ -43,6 +45,8 @@ class DataCheck:
     num_without_target: int
     broken: tuple[BrokenRule, ...]
     bad_rows: Mapping[int, str]
+    notes: tuple[Finding, ...]
+    """What was put in place of targets that the source lacks: answers, and what label functions say."""
     _source: Source
 
     @property
@@ -66,18 +70,29 @@ class DataCheck:
             "bad_rows": len(self.bad_rows),
             "passed": self.passed,
             "broken": [asdict(rule) for rule in self.broken],
+            "notes": [note.to_json() for note in self.notes],
         }
 
 
 def check_data(
-    spec: DataSpec, *, base: Path, engine: Engine | None = None, cache: SourceCache | None = None
+    spec: DataSpec,
+    *,
+    base: Path,
+    engine: Engine | None = None,
+    cache: SourceCache | None = None,
+    with_labels: bool = True,
 ) -> DataCheck:
     """Hold the source of `spec` against its `expect`; only the columns that a rule or a role is about are read.
+
+    With labels, the targets are those that a run would learn from: what the source lacks is filled in from
+    `data.labels`, for which all of it is read where there are some. Other data of the kind has no answers.
 
     Raises:
         DataError: the source cannot be read, a column is absent, or a rule does not fit the type of its column.
     """
-    source = gather(spec, base=base, cache=cache).source
+    source, notes = gather(spec, base=base, cache=cache).source, list[Finding]()
+    if with_labels:
+        source, notes = read_labelled_source(spec, source, base=base)
     check_roles(spec, source)
     engine = (engine or LocalEngine()).for_rows(source.num_rows)
     found = survey(spec.model_copy(update={"bad_rows": "warn"}), source, 0, engine)
@@ -88,6 +103,7 @@ def check_data(
         num_without_target=sum(part.target.missing for part in found.parts),
         broken=tuple(broken),
         bad_rows=bad_rows,
+        notes=tuple(notes),
         _source=source,
     )
 

@@ -14,6 +14,7 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from mlcluster.cli.data_stage import run_data_stage
@@ -294,6 +295,35 @@ def test_prepared_data_learns_from_answers(project: Path) -> None:
     assert any("filled in from answers in 40 rows" in finding.message for finding in after.findings)
     snapshot = prepare(loaded.spec.data, base=project, folder=project / "snapshot", seed=0, engine=LocalEngine())
     assert sum(snapshot.num_rows.values()) == 100
+
+
+def test_data_check_looks_at_the_labels_that_a_run_would_learn_from(project: Path) -> None:
+    rule = ("--set", "data.expect.answer=[no]", "--set", "data.expect.size=..100")
+    answers = half_labelled().column("answer").to_pylist()
+    before = run_here(project, "data", "check", "--json", *rule)
+    assert (before.json["rows_without_target"], before.json["notes"]) == (540, [])
+    assert before.json["bad_rows"] == answers.count("yes")
+    ask_and_answer(project, 40)
+    given = truth()[2]
+    asked = {int(row["row"]) for row in csv.DictReader(io.StringIO((project / "queue.csv").read_text()))}
+    after = run_here(project, "data", "check", "--quarantine", "bad.parquet", "--json", *rule)
+    assert after.code == 2
+    assert after.json["rows_without_target"] == 500
+    assert after.json["bad_rows"] == answers.count("yes") + sum(given[row] == "yes" for row in asked)
+    assert pq.read_table(project / "bad.parquet").column("answer").to_pylist() == ["yes"] * after.json["bad_rows"]
+    said = run_here(project, "data", "check", *rule)
+    assert "answer is filled in from answers in 40 rows" in said.stderr
+    # What has just arrived has its own rows, which nobody has answered.
+    arrived = run_here(project, "data", "check", "data/table.parquet", "--json", *rule)
+    assert (arrived.json["rows_without_target"], arrived.json["notes"]) == (540, [])
+
+
+def test_data_check_takes_a_source_without_the_target(tmp_path: Path) -> None:
+    text = PROJECT.replace("budget: 60, functions: rules.py", "classes: ['no', 'yes']")
+    folder = make_project(tmp_path / "demo", text, half_labelled().drop_columns(["answer"]))
+    ask_and_answer(folder, 30)
+    done = run_here(folder, "data", "check", "--json", "--set", "data.expect.answer=[no, yes]")
+    assert (done.code, done.json["rows_without_target"]) == (0, 570)
 
 
 def test_labels_of_functions_are_learned_from_and_never_judged_by(project: Path) -> None:
