@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from mlcluster.data.broken_rules import all_violations, by_block
 from mlcluster.data.catalog import SourceCache
 from mlcluster.data.columns import check_roles
 from mlcluster.data.engine import Engine, LocalEngine
@@ -20,7 +21,7 @@ from mlcluster.data.gather import gather
 from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.passes import quarantined
 from mlcluster.data.source import Source, read_block
-from mlcluster.data.survey import Survey, all_violations, by_block
+from mlcluster.data.survey import Survey
 from mlcluster.spec import DataSpec
 
 

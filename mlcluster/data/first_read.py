@@ -20,11 +20,12 @@ from mlcluster.data.fit import fit_transform
 from mlcluster.data.gather import gather
 from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.passes import FirstPassTask, first_pass
+from mlcluster.data.row_plan import RowPlan, plan_rows
 from mlcluster.data.schema import FeatureColumn, TableSchema
 from mlcluster.data.screen import screen_rows
 from mlcluster.data.source import Block, Source
 from mlcluster.data.statistics import ColumnPartial
-from mlcluster.data.survey import RowPlan, Survey, SurveyTask, is_local, plan_rows, survey_block
+from mlcluster.data.survey import Survey, SurveyTask, is_local, survey_block
 from mlcluster.data.transform import ENCODINGS, Encoding, Transform
 from mlcluster.spec import DataSpec, Expectation
 

@@ -21,10 +21,11 @@ from mlcluster.data.hashing import (
     row_number_hashes,
     seeded_shares,
 )
+from mlcluster.data.row_plan import RowPlan, plan_rows
 from mlcluster.data.source import Block, Source, plain_table, read_block
 from mlcluster.data.split import QUARANTINED, SPLITS, TRAIN, UNLABELLED, SplitLabels, time_values
 from mlcluster.data.statistics import CategoryTally, ColumnPartial, merge_all, number_partial
-from mlcluster.data.survey import RowPlan, Survey, SurveyPart, SurveyTask, is_local, plan_rows, survey_table
+from mlcluster.data.survey import Survey, SurveyPart, SurveyTask, is_local, survey_table
 from mlcluster.data.target import missing_mask
 from mlcluster.spec import DataSpec
 

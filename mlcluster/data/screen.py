@@ -14,10 +14,10 @@ from mlcluster.data.engine import Engine
 from mlcluster.data.findings import Finding
 from mlcluster.data.hashing import mix, seeded_shares
 from mlcluster.data.labels.trimmed_loss import TrimmedModel, far_residuals, fit_trimmed, surprising_labels
+from mlcluster.data.row_plan import RowPlan
 from mlcluster.data.schema import TargetColumn
 from mlcluster.data.source import Block, Source, read_block
 from mlcluster.data.split import QUARANTINED, TRAIN, SplitLabels
-from mlcluster.data.survey import RowPlan
 from mlcluster.data.target import encode_target
 from mlcluster.data.transform import Transform
 from mlcluster.spec import DataSpec

@@ -8,8 +8,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from mlcluster.spec.base import Section
-
-_DURATION_HOURS = {"s": 1 / 3600, "m": 1 / 60, "h": 1.0, "d": 24.0}
+from mlcluster.spec.spans import span_seconds
 
 
 class Replicas(Section):
@@ -46,16 +45,11 @@ class ServeSpec(Section):
 
 
 def _hours_from_short_form(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([smhd])\s*", value)
-    if match is None:
-        raise ValueError("is no duration; write it like 30m, 1h or 1d")
-    return {"hours": float(match[1]) * _DURATION_HOURS[match[2]]}
+    return {"hours": span_seconds(value.strip()) / 3600} if isinstance(value, str) else value
 
 
 class Duration(Section):
-    """A length of time. Short forms: `30m`, `1h`, `1d`."""
+    """A length of time. Short forms: `30m`, `1h`, `1d`, `2w`."""
 
     hours: PositiveFloat
 

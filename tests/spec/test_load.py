@@ -193,6 +193,7 @@ def test_every_bad_key_is_listed_once() -> None:
         ("serve: {replicas: 3}", "serve: {replicas: {min: 3, max: 3}}"),
         ("monitor: {drift: {window: 30m}}", "monitor: {drift: {window: {hours: 0.5}}}"),
         ("monitor: {drift: {window: 1d}}", "monitor: {drift: {window: {hours: 24}}}"),
+        ("monitor: {drift: {window: 2w}}", "monitor: {drift: {window: {hours: 336}}}"),
         ("verify: [roc_auc >= 0.9]", "verify: [{metric: roc_auc, sign: '>=', bound: 0.9}]"),
         ("verify: [recall by sex >= .5]", "verify: [{metric: recall, by: sex, sign: '>=', bound: 0.5}]"),
         ("verify: [rmse <= 1e3]", "verify: [{metric: rmse, sign: <=, bound: 1000}]"),
