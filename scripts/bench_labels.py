@@ -23,6 +23,7 @@ from bench_files import provenance, say, write_document
 from label_bench.planted import agreeing_functions, annotators, copied_functions, one_sided_functions, uneven_functions
 from label_bench.poison import attacked_classes_scores, attacked_scores
 from label_bench.real import audit_scores, clean_screen, labels_needed, rules_on_adult
+from label_bench.rules import RULE_SETS, rules_on
 
 from mlcluster.data.labels import ABSTAINED, Votes, dawid_skene, fit_label_model, majority
 
@@ -40,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of the real tables")
     parser.add_argument("--seeds", type=int, default=10, help="of the parts on real tables; planted ones take 20")
-    parser.add_argument("--parts", default="functions,annotators,audit,queue,screen", help="which, by commas")
+    parser.add_argument("--parts", default="functions,rules,annotators,audit,queue,screen", help="which, by commas")
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
     runs: list[dict[str, Any]] = []
@@ -83,6 +84,8 @@ def real_cases(data: Path, seeds: int) -> Iterator[Case]:
         yield "functions", name, seeds, lambda seed, n=num_known: function_scores(*rules_on_adult(data, n, seed))
     name = "six rules on adult, none known, class shares given"
     yield "functions", name, seeds, lambda seed: function_scores(*rules_on_adult(data, 0, seed), shares=ADULT_SHARES)
+    for name in RULE_SETS:
+        yield "rules", name, seeds, lambda seed, name=name: function_scores(*rules_on(data, name, seed))
     for table in ("adult", "electricity_elec2"):
         yield "audit", table, seeds, lambda seed, table=table: audit_scores(data, table, seed)
         yield "queue", table, seeds, lambda seed, table=table: labels_needed(data, table, seed)

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from mlcluster.data.labels.consensus import accuracies, dawid_skene
+from mlcluster.data.labels.independence import may_tell_shares
 from mlcluster.data.labels.votes import ABSTAINED, Codes, FloatArray, Votes, majority
 
 # Pairs with fewer rows in common tell nothing of copying.
@@ -84,12 +85,13 @@ def fit_label_model(
 
     `known` (n,) holds the labels of rows that are known, else `ABSTAINED`. `priors` (k,) is how frequent each class is,
     which functions that mostly name one class tell badly. Without it, from 30 known labels on, their shares are taken,
-    else those of the majority votes: learned by the EM itself, shares have run away to the wrong class on real rules.
+    else those of the majority votes, or, of functions that err on their own as far as one can tell (`independence`),
+    those that EM learns: where it does not hold, learned shares have run away to the wrong class on real rules.
     """
     votes = Votes.of_matrix(codes, num_classes=num_classes)
     weights = vote_weights(codes, num_classes=num_classes)
     if priors is None:
-        priors = _class_shares(votes, weights, known)
+        priors = _class_shares(codes, votes, weights, known)
     consensus = dawid_skene(votes, weights=weights, silence_tells=True, known=known, priors=priors)
     estimated = accuracies(votes, consensus.posterior)
     has_label = codes != ABSTAINED
@@ -114,13 +116,18 @@ def fit_label_model(
     return LabelModel(functions=tuple(functions), posterior=consensus.posterior, is_covered=num_labels > 0)
 
 
-def _class_shares(votes: Votes, weights: FloatArray, known: Codes | None) -> FloatArray:
+def _class_shares(codes: Codes, votes: Votes, weights: FloatArray, known: Codes | None) -> FloatArray:
     """How frequent each class is, (k,)."""
     counts = np.bincount(known[known != ABSTAINED], minlength=votes.num_classes) if known is not None else np.zeros(0)
-    if counts.sum() < MIN_KNOWN:
-        is_covered = votes.counts().sum(axis=1) > 0
-        counts = majority(votes, weights)[is_covered].sum(axis=0) if is_covered.any() else np.zeros(votes.num_classes)
-    return np.asarray((counts + 1) / (counts + 1).sum())
+    if counts.sum() >= MIN_KNOWN:
+        return np.asarray((counts + 1) / (counts + 1).sum())
+    is_covered = votes.counts().sum(axis=1) > 0
+    counts = majority(votes, weights)[is_covered].sum(axis=0) if is_covered.any() else np.zeros(votes.num_classes)
+    by_majority = np.asarray((counts + 1) / (counts + 1).sum())
+    if votes.num_classes != 2:
+        return by_majority
+    learned = dawid_skene(votes, weights=weights, silence_tells=True, known=known).priors
+    return learned if may_tell_shares(codes, weights, by_majority=by_majority, learned=learned) else by_majority
 
 
 def vote_weights(codes: Codes, *, num_classes: int) -> FloatArray:

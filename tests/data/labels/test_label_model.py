@@ -16,6 +16,7 @@ from mlcluster.data.labels import (
     krippendorff_alpha,
     majority,
 )
+from mlcluster.data.labels.independence import may_tell_shares, unexplained_correlation
 
 Codes = np.ndarray[Any, np.dtype[np.int64]]
 SEEDS = range(8)
@@ -69,6 +70,59 @@ def test_accuracies_are_estimated_within_five_points() -> None:
         for index, function in enumerate(model_of(codes).functions):
             given = codes[:, index] != ABSTAINED
             assert abs(function.accuracy - (codes[given, index] == truth[given]).mean()) < 0.05
+
+
+def uneven(seed: int, num_rows: int = 2000, first_share: float = 0.8) -> tuple[Codes, Codes]:
+    """Ten functions that err on their own, two in three times right or more, of classes 80 to 20."""
+    rng = np.random.default_rng(seed)
+    truth = (rng.random(num_rows) >= first_share).astype(np.int64)
+    shape = (num_rows, 10)
+    codes = np.where(rng.random(shape) < rng.uniform(0.55, 0.9, 10), truth[:, None], 1 - truth[:, None])
+    codes[rng.random(shape) > 0.5] = ABSTAINED
+    return truth, codes
+
+
+@pytest.mark.parametrize("first_share", [0.8, 0.2, 0.65])
+def test_independent_functions_tell_how_frequent_classes_are(first_share: float) -> None:
+    """The majority takes 80 to 20 for about 63 to 37, and functions then for worse than they are by up to 0.11."""
+    for seed in range(20):
+        truth, codes = uneven(seed, first_share=first_share)
+        model = model_of(codes)
+        assert model.posterior[:, 0].mean() == pytest.approx(1 - truth.mean(), abs=0.05)
+        for index, function in enumerate(model.functions):
+            labelled = codes[:, index] != ABSTAINED
+            true = float((codes[labelled, index] == truth[labelled]).mean())
+            assert abs(function.accuracy - true) < 0.06
+
+
+def test_functions_that_look_at_the_same_things_are_told_from_independent_ones() -> None:
+    """Two things are looked at, each by every second function; without noticing, EM takes them for the classes."""
+    for seed in SEEDS:
+        rng = np.random.default_rng(seed)
+        truth = (rng.random(3000) < 0.25).astype(np.int64)
+        seen = [np.where(rng.random(3000) < 0.7, truth, rng.integers(0, 2, 3000)) for _ in range(2)]
+        codes = np.stack(
+            [np.where(rng.random(3000) < 0.8, seen[index % 2], rng.integers(0, 2, 3000)) for index in range(6)], axis=1
+        )
+        shares = {"by_majority": np.array([0.64, 0.36]), "learned": np.array([0.7, 0.3])}
+        assert unexplained_correlation(codes, np.ones(6)) > 0.05
+        assert not may_tell_shares(codes, np.ones(6), **shares)
+        assert may_tell_shares(uneven(seed)[1], np.ones(10), **shares)
+
+
+def test_three_functions_leave_nothing_to_check_and_shares_to_the_majority() -> None:
+    _, codes = uneven(0)
+    assert unexplained_correlation(codes[:, :3], np.ones(3)) == float("inf")
+    assert unexplained_correlation(codes, np.ones(10)) < 0.03
+    assert unexplained_correlation(np.zeros((100, 5), dtype=np.int64), np.ones(5)) == float("inf")
+
+
+def test_shares_on_the_near_side_of_the_majority_are_not_believed() -> None:
+    _, codes = uneven(0)
+    by_majority = np.array([0.63, 0.37])
+    for learned, is_believed in (((0.8, 0.2), True), ((0.55, 0.45), False), ((0.3, 0.7), False)):
+        found = may_tell_shares(codes, np.ones(10), by_majority=by_majority, learned=np.array(learned))
+        assert found is is_believed
 
 
 def test_copies_share_one_vote_and_others_keep_theirs() -> None:
