@@ -122,12 +122,13 @@ class DataProfile:
                 continue
             words = []
             if column.kind == "number" and isinstance(column.minimum, float) and isinstance(column.maximum, float):
-                words.append(f"{column.minimum:g}..{column.maximum:g}")
+                words.append(f"{_exact(column.minimum)}..{_exact(column.maximum)}")
             if not column.missing_share:
                 words.append("not_null")
             levels = [bar.label for bar in column.bars]
             if column.kind == "category" and column.distinct == len(levels) <= _MAX_SUGGESTED_LEVELS:
-                suggested[column.name] = sorted(levels)
+                listed = sorted(levels)
+                suggested[column.name] = listed if column.missing_share else {"one_of": listed, "not_null": True}
             elif words:
                 suggested[column.name] = ", ".join(words)
         return suggested
@@ -290,6 +291,11 @@ def _shown(value: float, kind: ProfileKind) -> float | str | None:
         text = str(np.datetime64(int(value), "us")).replace("T", " ")
         return text.split(".", maxsplit=1)[0]
     return _finite(value)
+
+
+def _exact(value: float) -> str:
+    """As short as gives the same number back: rounded ends would refuse the rows that they were taken from."""
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
 def _finite(value: float) -> float | None:

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from mlcluster.data.profile_charts import CHART_STYLE, association_section, drift_section
-from mlcluster.data.profile_text import distinct_text, number_text
+from mlcluster.data.profile_text import distinct_text, expect_text, number_text
 
 _WIDTH, _HEIGHT = 264, 72
 
@@ -37,6 +37,8 @@ article p { margin: 2px 0 10px; color: var(--soft); font-size: 13px; }
 .target { border-color: var(--bar); }
 svg { display: block; width: 100%; height: 72px; }
 svg rect { fill: var(--bar); } svg line { stroke: var(--line); }
+pre { margin: 0; padding: 16px 18px; border: 1px solid var(--line); border-radius: 12px; background: var(--card);
+  font-size: 13px; overflow-x: auto; }
 .ends { display: flex; justify-content: space-between; gap: 8px; margin-top: 6px; color: var(--soft); font-size: 12px;
   font-variant-numeric: tabular-nums; }
 .levels { display: grid; gap: 4px; font-size: 13px; }
@@ -70,8 +72,14 @@ def render_html(profile: Mapping[str, Any]) -> str:
         f"{sources}"
         f"{association_section(profile)}"
         f"{drift_section(profile)}"
-        f'<h2>Columns</h2><div class="columns">{"".join(map(_card, columns))}</div>\n</body></html>\n'
+        f'<h2>Columns</h2><div class="columns">{"".join(map(_card, columns))}</div>\n'
+        f"{_suggested(profile)}</body></html>\n"
     )
+
+
+def _suggested(profile: Mapping[str, Any]) -> str:
+    text = expect_text(profile)
+    return f"<h2>To expect, under data:</h2><pre>{escape(text)}</pre>\n" if text else ""
 
 
 def _findings(findings: list[Mapping[str, Any]]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from mlcluster.spec import dump_yaml
+
 _HEADINGS = ("column", "role", "kind", "missing", "distinct", "tells", "min / median / max, or most frequent")
 _MAX_CELL = 60
 
@@ -23,13 +25,20 @@ def render_text(profile: Mapping[str, Any]) -> str:
         *_drift_line(profile),
         "",
     ]
-    if not profile["findings"]:
-        return "\n".join([*lines, "No findings."])
-    lines.append(f"{len(profile['findings'])} findings:")
+    lines.append(f"{len(profile['findings'])} findings:" if profile["findings"] else "No findings.")
     for finding in profile["findings"]:
         mark = "!" if finding["severity"] == "warning" else "·"
         lines.append(f"  {mark} {finding['message']}")
+    suggested = expect_text(profile)
+    if suggested:
+        lines += ["", "What holds for every row, to be edited and put under data:", "", *suggested.splitlines()]
     return "\n".join(lines)
+
+
+def expect_text(profile: Mapping[str, Any]) -> str:
+    """The suggested `expect:` block, to be put under `data:`; empty where nothing can be suggested."""
+    suggested = profile["suggested_expect"]
+    return dump_yaml({"expect": suggested}, leaves_inline=True).rstrip() if suggested else ""
 
 
 def _association_line(profile: Mapping[str, Any]) -> list[str]:

@@ -40,7 +40,7 @@ from mlcluster.spec.tune import (
     WorthSpec,
 )
 from mlcluster.spec.verify import FAIRNESS_METRICS, GATE_METRICS, GateSpec
-from mlcluster.spec.yaml_document import YamlDocument, parse_yaml, read_yaml
+from mlcluster.spec.yaml_document import YamlDocument, dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
     "FAIRNESS_METRICS",
@@ -90,6 +90,7 @@ __all__ = [
     "WorthSpec",
     "YamlDocument",
     "default_configuration",
+    "dump_yaml",
     "holds",
     "load_document",
     "load_spec",

@@ -143,9 +143,10 @@ def parse_yaml(text: str, *, source: str) -> YamlDocument:
     return YamlDocument(source=source, values=values, lines=lines)
 
 
-def dump_yaml(values: Mapping[str, Any]) -> str:
-    """Text that `parse_yaml` reads as the same values, in their order."""
-    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+def dump_yaml(values: Mapping[str, Any], *, leaves_inline: bool = False) -> str:
+    """Text that `parse_yaml` reads as the same values, in their order; with `leaves_inline`, a list is one line."""
+    style = None if leaves_inline else False
+    return yaml.dump(values, Dumper=_Dumper, sort_keys=False, allow_unicode=True, default_flow_style=style, width=100)
 
 
 def _construct(node: yaml.Node, path: KeyPath, lines: dict[KeyPath, int], source: str) -> Any:

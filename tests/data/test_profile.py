@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from html import escape
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from data_tables import people, shared_data, write_people
 from mlcluster.data import DataProfile, profile
 from mlcluster.data.association import rank_correlation, single_feature_auc
 from mlcluster.errors import DataError
-from mlcluster.spec import DataSpec
+from mlcluster.spec import DataSpec, parse_yaml
 
 
 def profiled(table: pa.Table, folder: Path, **settings: Any) -> DataProfile:
@@ -23,8 +24,8 @@ def profiled(table: pa.Table, folder: Path, **settings: Any) -> DataProfile:
     return profile(DataSpec(**{"source": "t.parquet", "target": "y", **settings}), base=folder)
 
 
-def clean(num_rows: int = 600) -> dict[str, Any]:
-    rng = np.random.default_rng(3)
+def clean(num_rows: int = 600, seed: int = 3) -> dict[str, Any]:
+    rng = np.random.default_rng(seed)
     x = rng.normal(size=num_rows)
     return {
         "x": x,
@@ -39,6 +40,17 @@ def told(result: DataProfile) -> set[tuple[str, str | None]]:
 
 def test_nothing_is_found_in_clean_data(tmp_path: Path) -> None:
     assert profiled(pa.table(clean()), tmp_path).findings == ()
+
+
+@pytest.mark.parametrize("settings", [{}, {"time": "when"}, {"key": "who", "sensitive": ["word"]}])
+def test_nothing_is_found_in_clean_data_on_40_of_40_seeds(tmp_path: Path, settings: dict[str, Any]) -> None:
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        data = {**clean(900, seed), "n": rng.poisson(4, 900), "who": [f"w{v}" for v in rng.integers(0, 300, 900)]}
+        data["holes"] = np.where(rng.random(900) < 0.1, np.nan, rng.exponential(size=900))
+        data["when"] = np.datetime64("2024-01-01") + np.sort(rng.integers(0, 500, 900))
+        given = {"exclude": [name for name in ("who", "when") if name not in settings.values()], **settings}
+        assert profiled(pa.table(data), tmp_path, **given).findings == (), seed
 
 
 @pytest.mark.parametrize(
@@ -117,11 +129,22 @@ def test_the_summary_has_one_aligned_line_a_column(tmp_path: Path) -> None:
 
 
 def test_the_suggested_expectations_hold_for_the_data(tmp_path: Path) -> None:
-    result = profiled(people(200), tmp_path, target="rich", exclude=["person"])
+    rng = np.random.default_rng(0)
+    exact = rng.normal(size=200) * 10.0 ** rng.integers(-9, 12, 200)
+    table = people(200).append_column("exact", pa.array(exact))
+    table = table.append_column("grade", pa.array(np.array(["yes", "1", "no: 2"])[rng.integers(0, 3, 200)]))
+    result = profiled(table, tmp_path, target="rich", exclude=["person"])
     suggested = result.suggested_expect()
     assert suggested["job"] == ["clerk", "cook", "nurse", "pilot", "poet"]
-    spec = DataSpec(source="t.parquet", target="rich", exclude=("person",), expect=suggested)
-    assert not [finding for finding in profile(spec, base=tmp_path).findings if finding.kind == "bad_rows"]
+    assert suggested["grade"] == {"one_of": ["1", "no: 2", "yes"], "not_null": True}
+    # As it stands in the terminal and on the page, to be pasted.
+    text = result.summary().partition("under data:\n\n")[2]
+    assert parse_yaml(text, source="t").values == {"expect": suggested}
+    assert escape(text) in result.to_html()
+    for expect in (suggested, {**suggested, "exact": f"{float(exact.min())}..{np.nextafter(exact.max(), 0)}"}):
+        spec = DataSpec(source="t.parquet", target="rich", exclude=("person",), expect=expect)
+        broken = [finding.column for finding in profile(spec, base=tmp_path).findings if finding.kind == "bad_rows"]
+        assert broken == ([] if expect is suggested else ["exact"])
 
 
 class TagBalance(HTMLParser):
