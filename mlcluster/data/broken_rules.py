@@ -72,14 +72,15 @@ def act_on(spec: DataSpec, broken: Sequence[Violation]) -> tuple[dict[int, str],
     return (reasons_by_row(broken) if spec.bad_rows == "quarantine" else {}), findings
 
 
-def act_on_columns(spec: DataSpec, broken: Sequence[tuple[str, str]]) -> list[Finding]:
-    """Findings under `warn`; no row can be set aside for a column as a whole, so that all else fails."""
+def act_on_columns(spec: DataSpec, broken: Sequence[tuple[str, str]], *, is_lenient: bool = False) -> list[Finding]:
+    """Findings under `warn` or where one is lenient; no row can be set aside for a column, so that all else fails."""
     findings = []
     for column, problem in broken:
-        if spec.bad_rows != "warn":
+        if spec.bad_rows != "warn" and not is_lenient:
             raise DataError(
                 f"data.expect.{column} = {expectation_text(spec.expect[column])} is broken by the whole column "
                 f"({problem}); look at where it comes from, or set data.bad_rows to warn."
             )
-        findings.append(Finding(kind="bad_rows", column=column, message=f"{column}: {problem}; all rows are kept."))
+        done = "all rows are kept" if spec.bad_rows == "warn" else "a run stops here"
+        findings.append(Finding(kind="bad_rows", column=column, message=f"{column}: {problem}; {done}."))
     return findings

@@ -35,13 +35,13 @@ from mlcluster.data.schema import FeatureColumn, TableSchema
 from mlcluster.data.source import Source
 from mlcluster.data.split import SPLITS
 from mlcluster.data.statistics import CategoryPartial, ColumnPartial, NumberPartial
+from mlcluster.data.suggest import MAX_SUGGESTED_LEVELS, suggest_expect
 from mlcluster.spec import DataSpec
 
 Role = Literal["feature", "target", "key", "time", "split", "excluded"]
 
 _NUM_BINS = 24
 _NUM_TOP_LEVELS = 8
-_MAX_SUGGESTED_LEVELS = 20
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,22 +116,7 @@ class DataProfile:
 
     def suggested_expect(self) -> dict[str, Any]:
         """What holds for every row of today, in the form that `data.expect` takes; a start to be edited."""
-        suggested: dict[str, Any] = {}
-        for column in self.columns:
-            if column.role != "feature" or column.distinct in (None, 0):
-                continue
-            words = []
-            if column.kind == "number" and isinstance(column.minimum, float) and isinstance(column.maximum, float):
-                words.append(f"{_exact(column.minimum)}..{_exact(column.maximum)}")
-            if not column.missing_share:
-                words.append("not_null")
-            levels = [bar.label for bar in column.bars]
-            if column.kind == "category" and column.distinct == len(levels) <= _MAX_SUGGESTED_LEVELS:
-                listed = sorted(levels)
-                suggested[column.name] = listed if column.missing_share else {"one_of": listed, "not_null": True}
-            elif words:
-                suggested[column.name] = ", ".join(words)
-        return suggested
+        return suggest_expect(self.columns)
 
 
 def profile(
@@ -151,14 +136,20 @@ def profile(
     gathered = gather(spec, base=base, cache=cache, is_lenient=is_lenient)
     source, noted = read_labelled_source(spec, gathered.source, base=base)
     check_roles(spec, source)
-    asked = spec if spec.bad_rows == "fail" and not is_lenient else spec.model_copy(update={"bad_rows": "warn"})
+    asked = spec.model_copy(update={"bad_rows": "warn"}) if spec.bad_rows == "fail" and is_lenient else spec
     if not is_lenient:
         plan_features(spec, source)
     features, findings = _features(spec, source)
     sampled = [*(feature.name for feature in features), spec.target]
     covered = covered_columns(spec, source.schema.names)
     extra = dict.fromkeys(name for name in (spec.time, *covered) if name is not None and name not in sampled)
-    reading = read_for_profile(asked, source, [*sampled, *extra], (engine or LocalEngine()).for_rows(source.num_rows))
+    reading = read_for_profile(
+        asked,
+        source,
+        [*sampled, *extra],
+        (engine or LocalEngine()).for_rows(source.num_rows),
+        is_lenient=is_lenient,
+    )
     rows = reading.rows
     schema = TableSchema(features=tuple(features), target=rows.target)
     labels = np.concatenate(rows.labels)
@@ -228,7 +219,7 @@ def _column_profile(field: pa.Field, spec: DataSpec, partial: ColumnPartial) -> 
     if isinstance(partial, CategoryPartial):
         total = partial.count + partial.missing
         num_levels = len(partial.levels)
-        shown = _MAX_SUGGESTED_LEVELS if num_levels <= _MAX_SUGGESTED_LEVELS else _NUM_TOP_LEVELS
+        shown = MAX_SUGGESTED_LEVELS if num_levels <= MAX_SUGGESTED_LEVELS else _NUM_TOP_LEVELS
         return ColumnProfile(
             name=field.name,
             role=role,
@@ -291,11 +282,6 @@ def _shown(value: float, kind: ProfileKind) -> float | str | None:
         text = str(np.datetime64(int(value), "us")).replace("T", " ")
         return text.split(".", maxsplit=1)[0]
     return _finite(value)
-
-
-def _exact(value: float) -> str:
-    """As short as gives the same number back: rounded ends would refuse the rows that they were taken from."""
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else repr(value)
 
 
 def _finite(value: float) -> float | None:

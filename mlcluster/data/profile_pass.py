@@ -93,13 +93,18 @@ class ProfileReading:
     sample: Sample
 
 
-def read_for_profile(spec: DataSpec, source: Source, sampled: Sequence[str], engine: Engine) -> ProfileReading:
-    """All that a profile needs.
+def read_for_profile(
+    spec: DataSpec, source: Source, sampled: Sequence[str], engine: Engine, *, is_lenient: bool = False
+) -> ProfileReading:
+    """All that a profile needs; see `plan_rows`.
 
     Raises:
         DataError: the target cannot be learned, a rule is broken under `bad_rows: fail`, or a split is empty.
     """
-    rows = None if is_local(spec) else plan_rows(spec, source.schema, survey(spec, source, 0, engine), seed=0)
+    rows = None
+    if not is_local(spec):
+        found = survey(spec, source, 0, engine)
+        rows = plan_rows(spec, source.schema, found, seed=0, is_lenient=is_lenient)
     tasks = [
         ProfileTask(
             block=block,
@@ -118,7 +123,7 @@ def read_for_profile(spec: DataSpec, source: Source, sampled: Sequence[str], eng
         for part in parts:
             if part.survey is not None:
                 found.add(part.survey)
-        rows = plan_rows(spec, source.schema, found, seed=0)
+        rows = plan_rows(spec, source.schema, found, seed=0, is_lenient=is_lenient)
     return ProfileReading(
         rows=rows,
         partials={name: merge_all([part.partials[name] for part in parts]) for name in source.schema.names},

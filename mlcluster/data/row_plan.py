@@ -72,8 +72,10 @@ class RowPlan:
         return digest.hexdigest()
 
 
-def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int) -> RowPlan:
+def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int, is_lenient: bool = False) -> RowPlan:
     """Which rows are used, and for what. The survey's labels become the plan's.
+
+    With `is_lenient` a broken rule of a whole column is a finding, whatever `bad_rows` says.
 
     Raises:
         DataError: the target cannot be learned, a rule of `data.expect` is broken under `bad_rows: fail`, or a split
@@ -92,7 +94,8 @@ def plan_rows(spec: DataSpec, schema: pa.Schema, survey: Survey, *, seed: int) -
         message = f"{spec.target} is missing in {total.missing} rows ({share:.1%}), which are left out."
         findings.append(Finding(kind="target_missing", column=spec.target, message=message, value=float(total.missing)))
     labels[list(bad_rows)] = QUARANTINED
-    findings += act_on_columns(spec, column_violations([part.summaries for part in parts], spec.expect))
+    broken_columns = column_violations([part.summaries for part in parts], spec.expect)
+    findings += act_on_columns(spec, broken_columns, is_lenient=is_lenient)
     rule = _place(spec, schema, survey, seed)
     for part in parts:
         keep_weak_rows_to_train(part.labels, part.weak)

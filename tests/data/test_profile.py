@@ -268,3 +268,21 @@ def test_of_a_sample_a_thin_slice_is_about_as_thin(tmp_path: Path, monkeypatch: 
     assert found is not None
     assert int(found[1]) == pytest.approx(0.6 * 20_000 / 5 * 0.015, abs=25)
     assert int(found[2]) == pytest.approx(12_000, rel=0.05)
+
+
+def test_rows_that_a_run_would_set_aside_are_set_aside_in_the_profile_too(tmp_path: Path) -> None:
+    """What the complaint about a missing time advises must work: the plan of a run is made from this profile."""
+    data = clean()
+    data["when"] = np.arange("2024-01-01", "2025-08-23", dtype="datetime64[D]")[:600]
+    data["when"][::50] = np.datetime64("NaT")
+    expect = {"when": "not_null", "x": {"median": {"min": 5}}}
+    with pytest.raises(DataError, match="when is missing in 12 rows"):
+        profiled(pa.table(data), tmp_path, time="when")
+    result = profiled(pa.table(data), tmp_path, time="when", expect=expect, bad_rows="quarantine")
+    assert sum(result.num_split_rows.values()) == 588
+    found = {finding.column: finding.message for finding in result.findings}
+    assert found["when"].endswith("they are quarantined.")
+    assert found["x"].endswith("not 5..; a run stops here.")
+    with pytest.raises(DataError, match=r"data.expect.x = median 5.. is broken by the whole column"):
+        spec = DataSpec(source="t.parquet", target="y", time="when", expect=expect, bad_rows="quarantine")
+        profile(spec, base=tmp_path, is_lenient=False)
