@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from mlcluster.data.columns import ColumnPlan
+from mlcluster.data.images import image_partial
 from mlcluster.data.statistics import CategoryTally, ColumnPartial, merge_all, number_partial
 
 CHUNK_ROWS = 1 << 17
@@ -82,12 +83,14 @@ def chunk_partials(rows: pa.Table, features: Sequence[ColumnPlan], target: str) 
     if not rows.num_rows:
         return {}
     tally = CategoryTally(rows.column(target))
-    return {
-        feature.name: tally.partial(rows.column(feature.name))
-        if feature.kind == "category"
-        else number_partial(rows.column(feature.name))
-        for feature in features
-    }
+    return {feature.name: column_partial(rows.column(feature.name), feature, tally) for feature in features}
+
+
+def column_partial(column: pa.ChunkedArray, feature: ColumnPlan, tally: CategoryTally) -> ColumnPartial:
+    """The partial of one chunk's column (n,), of which `tally` has the target."""
+    if feature.image is not None:
+        return image_partial(column, feature.image.max_pixels)
+    return tally.partial(column) if feature.kind == "category" else number_partial(column)
 
 
 class ChunkMerger:

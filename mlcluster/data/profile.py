@@ -22,12 +22,13 @@ from mlcluster.data.engine import Engine, LocalEngine
 from mlcluster.data.findings import Finding
 from mlcluster.data.gather import gather
 from mlcluster.data.hashing import hash_mask
+from mlcluster.data.images import ImagePartial
 from mlcluster.data.joins import JoinReport
 from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.profile_html import render_html
 from mlcluster.data.profile_pass import ProfileKind, profile_kind, read_for_profile
 from mlcluster.data.profile_text import render_text
-from mlcluster.data.schema import FeatureColumn, TableSchema
+from mlcluster.data.schema import FeatureColumn, ImageShape, TableSchema
 from mlcluster.data.source import Source
 from mlcluster.data.split import SPLITS
 from mlcluster.data.statistics import CategoryPartial, ColumnPartial, NumberPartial
@@ -65,7 +66,9 @@ class ColumnProfile:
     mean: float | None = None
     deviation: float | None = None
     bars: tuple[Bar, ...] = ()
-    """A histogram from left to right, or the most frequent levels."""
+    """A histogram from left to right, the most frequent levels, or the most frequent sizes of images."""
+    image: ImageShape | None = None
+    """What images are brought to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,6 +203,8 @@ def _role(name: str, spec: DataSpec) -> Role:
 def _column_profile(field: pa.Field, spec: DataSpec, partial: ColumnPartial) -> ColumnProfile:
     kind = profile_kind(field)
     role = _role(field.name, spec)
+    if isinstance(partial, ImagePartial):
+        return _image_profile(field, role, partial, spec)
     if isinstance(partial, CategoryPartial):
         total = partial.count + partial.missing
         num_levels = len(partial.levels)
@@ -235,6 +240,24 @@ def _column_profile(field: pa.Field, spec: DataSpec, partial: ColumnPartial) -> 
         mean=_finite(partial.mean) if has_values and kind != "time" else None,
         deviation=_finite(deviation) if has_values and kind != "time" else None,
         bars=_histogram(partial, kind) if has_values else (),
+    )
+
+
+def _image_profile(field: pa.Field, role: Role, partial: ImagePartial, spec: DataSpec) -> ColumnProfile:
+    by_count = sorted(partial.sizes.items(), key=lambda item: (-item[1], item[0]))
+    return ColumnProfile(
+        name=field.name,
+        role=role,
+        kind="image",
+        arrow_type=str(field.type),
+        missing_share=partial.missing / max(partial.count + partial.missing, 1),
+        distinct=None,
+        is_distinct_exact=False,
+        bars=tuple(
+            Bar(label=f"{height} x {width} {'grey' if channels == 1 else 'RGB'}", count=count)
+            for (height, width, channels), count in by_count[:_NUM_TOP_LEVELS]
+        ),
+        image=partial.shape(spec.image) if partial.count else None,
     )
 
 

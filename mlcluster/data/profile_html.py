@@ -104,7 +104,7 @@ def _card(column: Mapping[str, Any]) -> str:
     facts = [column["role"], column["kind"], f"{distinct_text(column)} distinct"]
     if column["missing_share"]:
         facts.append(f"{column['missing_share']:.1%} missing")
-    is_level = column["kind"] in ("category", "boolean")
+    is_level = column["kind"] in ("category", "boolean", "image")
     picture = _levels(column["bars"]) if is_level else _histogram(column)
     return (
         f'<article class="{escape(column["role"])}"><h3>{escape(column["name"])}</h3>'

@@ -13,6 +13,7 @@ from mlcluster.data.columns import comparable_columns, feature_kind
 from mlcluster.data.engine import Engine
 from mlcluster.data.first_read import survey
 from mlcluster.data.hashing import HashVector, column_hashes, hash_mask, kept_hashes, row_hashes
+from mlcluster.data.images import header_partial
 from mlcluster.data.source import Block, Source, plain_table, read_block
 from mlcluster.data.split import SPLITS, TRAIN, SplitLabels, time_values
 from mlcluster.data.statistics import CategoryTally, ColumnPartial, merge_all, number_partial
@@ -20,7 +21,7 @@ from mlcluster.data.survey import RowPlan, Survey, SurveyPart, SurveyTask, is_lo
 from mlcluster.data.target import missing_mask
 from mlcluster.spec import DataSpec
 
-ProfileKind = Literal["number", "category", "boolean", "time", "other"]
+ProfileKind = Literal["number", "category", "boolean", "image", "time", "other"]
 
 SAMPLE_ROWS = 100_000
 
@@ -119,7 +120,7 @@ def profile_block(task: ProfileTask) -> ProfilePart:
     tally = CategoryTally(pa.chunked_array([pa.nulls(table.num_rows, pa.string())]))
     return ProfilePart(
         survey=found,
-        partials={each.name: _partial(table.column(each.name), each, tally) for each in task.schema},
+        partials={each.name: _partial(table.column(each.name), each, tally, task.spec) for each in task.schema},
         hashes={split: kept_hashes(every[labels == label], task.hash_mask) for label, split in enumerate(SPLITS)},
         columns=column_hashes(table, comparable, task.block.first_row),
         sample=sample,
@@ -133,8 +134,10 @@ def profile_kind(field: pa.Field) -> ProfileKind:
     return feature_kind(field) or "other"
 
 
-def _partial(column: pa.ChunkedArray, field: pa.Field, tally: CategoryTally) -> ColumnPartial:
+def _partial(column: pa.ChunkedArray, field: pa.Field, tally: CategoryTally, spec: DataSpec) -> ColumnPartial:
     kind = profile_kind(field)
+    if kind == "image":
+        return header_partial(column, spec.image.max_pixels)
     if kind == "category":
         return tally.partial(column)
     if kind == "time":

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mlcluster.data.columns import image_columns
 from mlcluster.data.expect import (
     ColumnSummary,
     Violation,
@@ -23,6 +24,7 @@ from mlcluster.data.expect import (
 )
 from mlcluster.data.findings import Finding
 from mlcluster.data.hashing import HashVector, row_number_hashes, value_hashes
+from mlcluster.data.images import image_problems
 from mlcluster.data.schema import TargetColumn
 from mlcluster.data.source import Block, read_block
 from mlcluster.data.split import (
@@ -147,7 +149,7 @@ def is_local(spec: DataSpec) -> bool:
 
 def role_columns(schema: pa.Schema, spec: DataSpec) -> list[str]:
     """The columns that a survey looks at."""
-    roles = {spec.target, spec.entity, spec.time, spec.split.column, *spec.expect}
+    roles = {spec.target, spec.entity, spec.time, spec.split.column, *spec.expect, *image_columns(schema, spec)}
     return [name for name in schema.names if name in roles]
 
 
@@ -161,7 +163,7 @@ def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
     """What the rows of a block say that hold at least its role columns."""
     spec = task.spec
     target = table.column(spec.target)
-    found = violations(table, spec.expect)
+    found = [*violations(table, spec.expect), *_unreadable_images(table, task)]
     labels = np.zeros(table.num_rows, dtype=np.int8)
     keys = value_hashes(table.column(spec.entity)) if spec.entity else None
     key_missing = missing_mask(table.column(spec.entity)) if spec.entity else None
@@ -194,6 +196,18 @@ def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
         summaries=summarise(table, spec.expect),
         weak=tuple(weak),
     )
+
+
+def _unreadable_images(table: pa.Table, task: SurveyTask) -> list[Violation]:
+    """One for each column of images and each thing that is wrong with some of them."""
+    found = []
+    for name in image_columns(task.schema, task.spec):
+        problems = image_problems(table.column(name).to_pylist(), task.spec.image.max_pixels)
+        for rule in sorted(set(problems.values())):
+            rows = np.array([row for row, problem in problems.items() if problem == rule], dtype=np.int64)
+            size = len(table.column(name)[int(rows[0])].as_py())
+            found.append(Violation(column=name, rule=rule, rows=rows, example=f"{size} bytes"))
+    return found
 
 
 def _keep_weak_rows_to_train(labels: SplitLabels, rows: Sequence[int]) -> None:
@@ -339,9 +353,8 @@ def _act_on(spec: DataSpec, broken: Sequence[Violation]) -> tuple[dict[int, str]
         rows = violation.rows
         first = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
         if spec.bad_rows == "fail":
-            wanted = expectation_text(spec.expect[violation.column])
             raise DataError(
-                f"data.expect.{violation.column} = {wanted} is broken by {len(rows)} rows ({violation.rule}; "
+                f"{_asked_text(violation.column, spec)} is broken by {len(rows)} rows ({violation.rule}; "
                 f"rows {first} from 0; first value {violation.example}); "
                 "fix them, or set data.bad_rows to quarantine or warn."
             )
@@ -349,6 +362,12 @@ def _act_on(spec: DataSpec, broken: Sequence[Violation]) -> tuple[dict[int, str]
         message = f"{violation.reason} in {len(rows)} rows ({first}; first value {violation.example}); they are {done}."
         findings.append(Finding(kind="bad_rows", column=violation.column, message=message, value=float(len(rows))))
     return (reasons_by_row(broken) if spec.bad_rows == "quarantine" else {}), findings
+
+
+def _asked_text(column: str, spec: DataSpec) -> str:
+    if column in spec.expect:
+        return f"data.expect.{column} = {expectation_text(spec.expect[column])}"
+    return f"data.source = images in {column}"
 
 
 def _act_on_columns(spec: DataSpec, broken: Sequence[tuple[str, str]]) -> list[Finding]:

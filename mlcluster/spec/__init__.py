@@ -7,6 +7,7 @@ every bad key with its line. Not here: whether the data holds what the spec name
 from mlcluster.spec.augment import AugmentSpec, CoverageSpec
 from mlcluster.spec.axis import AxisSpec, narrowed
 from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task
+from mlcluster.spec.images import ImageSpec
 from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
@@ -62,6 +63,7 @@ __all__ = [
     "Family",
     "FloatDomain",
     "GateSpec",
+    "ImageSpec",
     "IntDomain",
     "JoinKey",
     "JoinSpec",
