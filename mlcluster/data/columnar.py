@@ -12,12 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mlcluster.data.images import ImagePixels
 from mlcluster.data.transform import (
     FLOAT32_MAX,
     CodedCategory,
     CodeLookup,
     ColumnEncoding,
-    ImagePixels,
     RawNumber,
     ScaledNumber,
     Transform,

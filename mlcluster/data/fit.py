@@ -10,14 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mlcluster.data.images import ImagePartial
+from mlcluster.data.images import ImagePartial, ImagePixels
 from mlcluster.data.schema import FeatureColumn, TableSchema, TargetColumn
 from mlcluster.data.statistics import CategoryPartial, ColumnPartial, NumberPartial
 from mlcluster.data.transform import (
     CodedCategory,
     ColumnEncoding,
     Encoding,
-    ImagePixels,
     Level,
     RawNumber,
     ScaledNumber,

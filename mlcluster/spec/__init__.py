@@ -4,7 +4,7 @@ In: the text of `mlcluster.yaml`. Out: a frozen `ProjectSpec` with a stable fing
 every bad key with its line. Not here: whether the data holds what the spec names; that is `data/`'s to say.
 """
 
-from mlcluster.spec.augment import AugmentSpec, CoverageSpec
+from mlcluster.spec.augment import AugmentSpec, CoverageSpec, ImageAugmentSpec
 from mlcluster.spec.axis import AxisSpec, narrowed
 from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task
 from mlcluster.spec.images import ImageSpec
@@ -27,6 +27,7 @@ from mlcluster.spec.space import (
 )
 from mlcluster.spec.spans import span_seconds
 from mlcluster.spec.tune import (
+    DEFAULT_FAMILIES,
     FAMILIES,
     BudgetSpec,
     Device,
@@ -44,6 +45,7 @@ from mlcluster.spec.verify import FAIRNESS_METRICS, GATE_METRICS, GateSpec
 from mlcluster.spec.yaml_document import YamlDocument, parse_yaml, read_yaml
 
 __all__ = [
+    "DEFAULT_FAMILIES",
     "FAIRNESS_METRICS",
     "FAMILIES",
     "GATE_METRICS",
@@ -63,6 +65,7 @@ __all__ = [
     "Family",
     "FloatDomain",
     "GateSpec",
+    "ImageAugmentSpec",
     "ImageSpec",
     "IntDomain",
     "JoinKey",

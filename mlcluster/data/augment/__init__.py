@@ -5,8 +5,15 @@ the order or the worker; and the cells that too few rows stand in. Not here: val
 """
 
 from mlcluster.data.augment.coverage import ThinCell, thin_cells
-from mlcluster.data.augment.epochs import EpochAugmentation
-from mlcluster.data.augment.groups import check_group, extra_rows, group_rows, number_columns
+from mlcluster.data.augment.epochs import EpochAugmentation, ImagePlace
+from mlcluster.data.augment.groups import (
+    check_group,
+    check_images,
+    extra_rows,
+    group_rows,
+    image_places,
+    number_columns,
+)
 from mlcluster.data.augment.mixup import Mixture, draw_mixture
 from mlcluster.data.augment.noise import with_noise
 from mlcluster.data.augment.oversample import ExtraRows, copies, interpolations, num_extra_rows
@@ -15,13 +22,16 @@ from mlcluster.data.augment.philox import normals, philox_4x32, uniforms
 __all__ = [
     "EpochAugmentation",
     "ExtraRows",
+    "ImagePlace",
     "Mixture",
     "ThinCell",
     "check_group",
+    "check_images",
     "copies",
     "draw_mixture",
     "extra_rows",
     "group_rows",
+    "image_places",
     "interpolations",
     "normals",
     "num_extra_rows",
