@@ -16,6 +16,8 @@ from mlcluster.errors import BundleError
 from mlcluster.registry import Bundle
 
 _ROWS_PER_CALL = 16_384
+_IMAGE_VALUES_PER_CALL = 1 << 18
+"""Convolutions keep up to some hundred values for each of the input."""
 UNVERSIONED = "0"
 """The version of a bundle that no registry has numbered yet."""
 
@@ -40,6 +42,9 @@ class Predictor:
         self.version: str = bundle.card.version or UNVERSIONED
         self.schema: TableSchema = bundle.schema
         self._session = _open_session(bundle.model)
+        self._rows_per_call = _ROWS_PER_CALL
+        if bundle.schema.images:
+            self._rows_per_call = max(1, _IMAGE_VALUES_PER_CALL // bundle.transform.num_outputs)
 
     @property
     def classes(self) -> tuple[Label, ...]:
@@ -62,8 +67,9 @@ class Predictor:
         if not len(features):
             return np.zeros((0, len(self.classes) or 1))
         # In blocks: the runtime's intermediate values of a million rows would outgrow the replica.
-        starts = range(0, len(features), _ROWS_PER_CALL)
-        blocks = [self._session.run(None, {"features": features[at : at + _ROWS_PER_CALL]})[0] for at in starts]
+        step = self._rows_per_call
+        starts = range(0, len(features), step)
+        blocks = [self._session.run(None, {"features": features[at : at + step]})[0] for at in starts]
         return np.asarray(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), dtype=np.float64)
 
 
