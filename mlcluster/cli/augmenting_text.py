@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mlcluster.cli.augmenting import NONE
+from mlcluster.spec import ImageAugmentSpec
 
 _SHOWN_CELLS = 20
 
@@ -18,6 +19,9 @@ def overview_text(told: dict[str, Any]) -> str:
     augment = told["augment"]
     if augment["noise"] or augment["mixup"]:
         lines.append(f"nets, in each epoch: noise {augment['noise']:g}, mixup {augment['mixup']:g}")
+    images = ImageAugmentSpec.model_validate(augment["images"])
+    if images.is_on:
+        lines.append(f"nets, in each epoch: {images_text(images)}")
     cells = told["thin_cells"]
     lines.append(
         f"{told['num_thin_cells']} thin cells of {', '.join(told['covered_columns'])}"
@@ -29,10 +33,17 @@ def overview_text(told: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
+def images_text(asked: ImageAugmentSpec) -> str:
+    """What is done to images: `images with crop 2, rotate 10`."""
+    given = asked.model_dump(exclude_defaults=True)
+    return "images with " + ", ".join(name if value is True else f"{name} {value:g}" for name, value in given.items())
+
+
 def ablation_text(told: dict[str, Any]) -> str:
     """Each variant's difference with its interval, for a terminal."""
     how = "each seed splits anew" if told["splits_anew"] else "one split, so intervals are of the training alone"
-    lines = [f"{told['family']} with its defaults, validation split, {told['num_seeds']} seeds ({how}):"]
+    rows = f"{told['train_rows']:,} train rows"
+    lines = [f"{told['family']} with its defaults, {rows}, validation split, {told['num_seeds']} seeds ({how}):"]
     for name, arm in told["arms"].items():
         shown = [(told["metric"], arm["metric"]), *((f"recall {key}", one) for key, one in arm["recall"].items())]
         for what, one in shown:

@@ -62,14 +62,20 @@ def guess_sizes(profile: DataProfile, augment: AugmentSpec | None = None) -> dic
     """Sizes of the train split's matrices, before they exist."""
     train_rows = max(1, profile.num_split_rows.get("train", profile.num_rows))
     features = [column for column in profile.columns if column.role == "feature"]
-    dense = sum(min(column.distinct or 32, 32) if column.kind == "category" else 2 for column in features)
+    pixels = sum(column.image.num_values for column in features if column.image is not None)
+    others = [column for column in features if column.image is None]
+    dense = sum(min(column.distinct or 32, 32) if column.kind == "category" else 2 for column in others)
     outputs = max(1, len(profile.classes))
-    numbers = sum(column.kind == "number" for column in features) if augment is not None and augment.noise else 0
-    draws = 2 * (numbers + 2) if augment is not None and augment.mixup else numbers
-    return {
-        "ordinal": DataSize(rows=train_rows, columns=max(1, len(features)), outputs=outputs),
-        "dense": DataSize(rows=train_rows, columns=max(1, dense), outputs=outputs, draws_per_row=draws),
-    }
+    image = features[0].image if len(features) == 1 else None
+    draws = _draws_per_row(sum(column.kind == "number" for column in features), pixels, augment or AugmentSpec())
+    ordinal = DataSize(rows=train_rows, columns=max(1, len(others) + pixels), outputs=outputs, image=image)
+    return {"ordinal": ordinal, "dense": replace(ordinal, columns=max(1, dense + pixels), draws_per_row=draws)}
+
+
+def _draws_per_row(numbers: int, pixels: int, augment: AugmentSpec) -> int:
+    """As `EpochAugmentation.draws_per_row` will say."""
+    own = numbers * (augment.noise > 0) + pixels * augment.images.is_on
+    return 2 * (own + 2) if augment.mixup else own
 
 
 def forecast_run(spec: ProjectSpec, lease: Lease, study: StudyPlan, *, num_rows: int) -> Forecast:
