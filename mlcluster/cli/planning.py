@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from mlcluster.cli.leasing import Lease
 from mlcluster.cost import CostModel, Forecast, StageForecast
 from mlcluster.data import DataProfile
+from mlcluster.data.augment import VALUES_A_DRAW
 from mlcluster.errors import SpecError
 from mlcluster.spec import AugmentSpec, ProjectSpec, narrowed
 from mlcluster.train import FAMILIES, METRICS, DataSize, Encoding, default_metric
@@ -74,7 +75,7 @@ def guess_sizes(profile: DataProfile, augment: AugmentSpec | None = None) -> dic
 
 def _draws_per_row(numbers: int, pixels: int, augment: AugmentSpec) -> int:
     """As `EpochAugmentation.draws_per_row` will say."""
-    own = numbers * (augment.noise > 0) + pixels * augment.images.is_on
+    own = numbers * (augment.noise > 0) + pixels // VALUES_A_DRAW * augment.images.is_on
     return 2 * (own + 2) if augment.mixup else own
 
 

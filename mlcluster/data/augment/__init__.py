@@ -5,7 +5,7 @@ the order or the worker; and the cells that too few rows stand in. Not here: val
 """
 
 from mlcluster.data.augment.coverage import ThinCell, thin_cells
-from mlcluster.data.augment.epochs import EpochAugmentation, ImagePlace
+from mlcluster.data.augment.epochs import VALUES_A_DRAW, EpochAugmentation, ImagePlace
 from mlcluster.data.augment.groups import (
     check_group,
     check_images,
@@ -20,6 +20,7 @@ from mlcluster.data.augment.oversample import ExtraRows, copies, interpolations,
 from mlcluster.data.augment.philox import normals, philox_4x32, uniforms
 
 __all__ = [
+    "VALUES_A_DRAW",
     "EpochAugmentation",
     "ExtraRows",
     "ImagePlace",
