@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from mlcluster.cli.augmenting_text import images_text
+from mlcluster.cli.augmenting_text import epoch_text
 from mlcluster.data import DatasetSnapshot
 from mlcluster.data.augment import EpochAugmentation, ExtraRows, extra_rows, image_places, number_columns
 from mlcluster.spec import AugmentSpec
@@ -47,8 +47,7 @@ def augmented_line(data: TrainingData, num_train_rows: int, augment: AugmentSpec
     extra = len(next(iter(data.train.values()))) - num_train_rows
     words = [f"{extra} train rows more by oversampling"] if augment.oversample else []
     if data.augmentation is not None:
-        moved = f" and {images_text(augment.images)}" if augment.images.is_on else ""
-        words.append(f"nets see noise {augment.noise:g} and mixup {augment.mixup:g}{moved} in each epoch")
+        words.append(f"nets see {epoch_text(augment)} in each epoch")
     return f"augment: {', '.join(words) or 'nothing that these models take'}"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mlcluster.cli.leasing import Lease
@@ -32,6 +33,20 @@ def resolve_metric(spec: ProjectSpec, task: str) -> str:
         usable = ", ".join(name for name, definition in METRICS.items() if task in definition.tasks)
         raise SpecError(f"tune.metric = {metric} does not measure a {task} task; use one of {usable}.")
     return metric
+
+
+def check_gates(spec: ProjectSpec, kinds: Mapping[str, str]) -> None:
+    """That each gate can be measured on features of these kinds, by name, as far as that is known before.
+
+    Raises:
+        SpecError: one cannot, so that nothing would ever ship.
+    """
+    image = next((name for name, kind in kinds.items() if kind == "image"), None)
+    for gate in spec.verify:
+        if gate.metric == "certified" and image is not None:
+            raise SpecError(
+                f"verify = {gate} moves numbers, and {image} is an image, of which nothing is proved; drop it."
+            )
 
 
 def stage_forecasts(lease: Lease, *, num_rows: int) -> dict[str, StageForecast]:

@@ -19,6 +19,7 @@ from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
 from mlcluster.cli.planning import (
     Plan,
+    check_gates,
     forecast_run,
     guess_sizes,
     plan_search,
@@ -106,6 +107,7 @@ class Project(DataProject):
                 check_group(key, self.spec.data.target, found.classes, list(kinds))
             check_images(self.spec.data.augment, kinds.values())
             check_families(self.spec.models, kinds)
+            check_gates(self.spec, kinds)
             metric = resolve_metric(self.spec, found.task)
             lease = lease_workers(self.spec, self._machine(), sizes)
             around = stage_forecasts(lease, num_rows=found.num_rows)
