@@ -110,6 +110,9 @@ def plan_features(spec: DataSpec, source: Source) -> tuple[list[ColumnPlan], lis
             )
         image = spec.image if kind == "image" else None
         features.append(ColumnPlan(name=field.name, kind=kind, arrow_type=str(field.type), image=image))
+    if spec.image != ImageSpec() and not any(feature.image for feature in features):
+        asked = spec.image.model_dump(exclude_defaults=True)
+        raise DataError(f"data.image = {asked} is about images, and no feature of {source.label} is one; drop it.")
     if not features:
         raise DataError(f"data.exclude = {list(spec.exclude)} leaves no feature of {source.label}; exclude fewer.")
     return features, findings

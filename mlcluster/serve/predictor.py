@@ -12,6 +12,7 @@ import onnxruntime
 import pyarrow as pa
 
 from mlcluster.data import Label, TableSchema
+from mlcluster.data.images import opencv
 from mlcluster.errors import BundleError
 from mlcluster.registry import Bundle
 
@@ -34,7 +35,11 @@ class Prediction:
 
 
 class Predictor:
-    """A bundle, ready to answer. Threads may share it."""
+    """A bundle, ready to answer. Threads may share it.
+
+    Raises:
+        DataError: it answers to images, and what decodes them is not installed here.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -44,6 +49,7 @@ class Predictor:
         self._session = _open_session(bundle.model)
         self._rows_per_call = _ROWS_PER_CALL
         if bundle.schema.images:
+            opencv()
             self._rows_per_call = max(1, _IMAGE_VALUES_PER_CALL // bundle.transform.num_outputs)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -121,6 +122,24 @@ def test_rows_are_left_out_or_counted_but_not_both(bars: Path) -> None:
     too_many = run_here(bars, *words, "5000")
     assert "--train-rows = 5000 is above the" in too_many.stderr
     assert (refused.code, too_many.code) == (2, 2)
+
+
+def test_a_queue_of_images_to_label_lies_beside_them_and_its_answers_are_taken_in(tmp_path: Path) -> None:
+    table = bar_table(60)
+    shapes = [shape if row % 3 else None for row, shape in enumerate(table.column("shape").to_pylist())]
+    folder = make_project(tmp_path / "bars", BARS, table.set_column(1, "shape", pa.array(shapes)))
+    assert run_here(folder, "data", "label", "--next", "4").code == 0
+    with (folder / "queue.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        assert (folder / row["picture"]).read_bytes() == table.column("picture")[int(row["row"])].as_py()
+        row["label"] = "lying"
+    with (folder / "queue.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    assert run_here(folder, "data", "label", "--add", "queue.csv").code == 0
+    assert "shape is filled in from answers in 4 rows" in run_here(folder, "data", "profile").stdout
 
 
 @dataclass(frozen=True, kw_only=True)

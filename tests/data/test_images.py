@@ -244,6 +244,14 @@ def test_a_size_that_is_none_is_refused(image: object) -> None:
         spec_of(Path("bars.parquet"), image=image)
 
 
+def test_what_is_asked_of_images_is_refused_where_there_are_none(tmp_path: Path) -> None:
+    table = pa.table({"size": [1.0, 2.0] * 20, "shape": ["lying", "standing"] * 20})
+    with pytest.raises(
+        DataError, match=r"data.image = {'height': 8, 'width': 8} is about images, and no feature of bars"
+    ):
+        snapshot_of(tmp_path, table, image="8x8")
+
+
 def test_a_column_of_other_bytes_is_refused_by_name(tmp_path: Path) -> None:
     table = bar_table(40).append_column("code", pa.array([b"%05d" % row for row in range(40)]))
     with pytest.raises(DataError, match=r"the column code of type binary, which is no PNG or JPEG; put it under"):

@@ -7,6 +7,7 @@ import csv
 import io
 import json
 import struct
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from mlcluster.cli.bundling import json_rows
 from mlcluster.cli.data_stage import load_training_data
 from mlcluster.data import DatasetSnapshot, LocalEngine, prepare
+from mlcluster.errors import DataError
 from mlcluster.registry import Bundle, to_onnx
 from mlcluster.serve import Predictor
 from mlcluster.serve.mlflow_loader import BundleModel
@@ -165,6 +167,12 @@ def test_metadata_documents_and_their_examples_hold(client: AppClient) -> None:
 def test_a_bundle_with_images_is_read_back_equal(served: Served, tmp_path: Path) -> None:
     served.bundle.write(tmp_path / "bundle")
     assert Bundle.read(tmp_path / "bundle") == served.bundle
+
+
+def test_without_opencv_no_server_starts(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    with pytest.raises(DataError, match=r"install it: pip install 'mlcluster\[images\]'"):
+        Predictor(served.bundle)
 
 
 def test_many_rows_are_answered_a_few_at_a_time(served: Served) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from mlcluster.data import ImageShape
 from mlcluster.data.augment import EpochAugmentation, ImagePlace
@@ -22,6 +23,7 @@ from mlcluster.train import (
     check_families,
     warm_up,
 )
+from mlcluster.train.conv import ConvLearner
 from mlcluster.train.conv_cost import row_work
 from tests.train.small_data import small_data, small_images
 
@@ -99,6 +101,17 @@ def test_with_moved_images_a_resumed_training_is_the_unbroken_one_bit_for_bit() 
     assert resumed.scores(asked).tobytes() == unbroken.scores(asked).tobytes()
     assert resumed.scores(asked).tobytes() != trained(plain, until=4).scores(asked).tobytes()
     assert resumed.scores(asked).tobytes() != trained(data, until=4, seed=4).scores(asked).tobytes()
+
+
+def test_a_net_that_was_moved_trains_to_the_same_bits_on_the_same_device() -> None:
+    data = small_images("binary")
+    stayed, moved = trained(data), trained(data)
+    assert isinstance(moved, ConvLearner)
+    moved.move_to(torch.device("cpu"))
+    for learner in (stayed, moved):
+        learner.advance(4)
+    asked = data.validation["dense"].features
+    assert moved.scores(asked).tobytes() == stayed.scores(asked).tobytes()
 
 
 def test_a_table_is_refused_by_name() -> None:

@@ -81,7 +81,7 @@ def image_problems(values: Iterable[bytes | None], max_pixels: int) -> dict[int,
 
 
 def _decoded(data: bytes, header: ImageHeader) -> Pixels | None:
-    cv2 = _opencv()
+    cv2 = opencv()
     colour = cv2.IMREAD_GRAYSCALE if header.channels == 1 else cv2.IMREAD_COLOR_RGB
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), colour | cv2.IMREAD_IGNORE_ORIENTATION)
@@ -94,7 +94,7 @@ def _decoded(data: bytes, header: ImageHeader) -> Pixels | None:
 
 def _fitted(image: Pixels, shape: ImageShape) -> Pixels:
     """The image in the size and with the channels of `shape`, (height, width, channels)."""
-    cv2 = _opencv()
+    cv2 = opencv()
     height, width, channels = image.shape
     if channels == 3 and shape.channels == 1:
         image = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
@@ -113,7 +113,12 @@ def _from_arrow(column: pa.ChunkedArray, shape: ImageShape) -> Decoded:
     return Decoded(pixels=pixels, is_missing=is_missing, problems={})
 
 
-def _opencv() -> Any:
+def opencv() -> Any:
+    """The module, which is an extra.
+
+    Raises:
+        DataError: it is not installed.
+    """
     try:
         import cv2
     except ImportError as error:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-_PNG = b"\x89PNG\r\n\x1a\n"
+PNG = b"\x89PNG\r\n\x1a\n"
+"""How a PNG begins."""
 _JPEG = b"\xff\xd8\xff"
 _PNG_GREY = (0, 4)
 _FRAME_MARKERS = frozenset({*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC})
@@ -30,7 +31,7 @@ class ImageHeader:
 def read_header(data: bytes) -> ImageHeader | None:
     """The header of a PNG or a JPEG; None for anything else, and for one that is cut off or has no pixels."""
     try:
-        found = _png(data) if data.startswith(_PNG) else _jpeg(data) if data.startswith(_JPEG) else None
+        found = _png(data) if data.startswith(PNG) else _jpeg(data) if data.startswith(_JPEG) else None
     except (struct.error, IndexError):
         return None
     return found if found is not None and found.height and found.width else None
