@@ -51,11 +51,16 @@ class ConvLearner(NetLearner):
 
     @torch.no_grad()
     def scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """In float32, as it is trained: double convolutions take three times as long."""
+        """Convolutions in float32, as they are trained (double ones take three times as long), the rest in double."""
         self._net.eval()
         rows = torch.from_numpy(np.require(features, requirements=["C", "W"]))
-        parts = [self._net(part.to(self._device)).cpu() for part in torch.split(rows, _ROWS_AT_ONCE)]
-        return self.answers(torch.cat(parts).numpy().astype(np.float64))
+        last = self._last
+        weight, bias = last.weight.double().T, last.bias.double()
+        parts = [
+            (self._net[:-1](part.to(self._device)).double() @ weight + bias).cpu()
+            for part in torch.split(rows, _ROWS_AT_ONCE)
+        ]
+        return self.answers(torch.cat(parts).numpy())
 
     def structure(self) -> ConvNet:
         convolutions = [module for module in self._net if isinstance(module, nn.Conv2d)]
@@ -71,9 +76,14 @@ class ConvLearner(NetLearner):
         )
         return ConvNet(shape=self._image, layers=layers, head=self._head(convolutions[-1].out_channels))
 
-    def _head(self, channels: int) -> DenseNet:
+    @property
+    def _last(self) -> nn.Linear:
         last = self._net[-1]
         assert isinstance(last, nn.Linear), "a linear layer answers"
+        return last
+
+    def _head(self, channels: int) -> DenseNet:
+        last = self._last
         # torch has the channels first; the structure, like the transform, has those of a pixel side by side.
         weight = last.weight.reshape(last.out_features, channels, -1).permute(2, 1, 0).reshape(-1, last.out_features)
         scaled = _numbers(weight).astype(np.float64) * self._scale
