@@ -147,7 +147,7 @@ def profile(
     if not is_lenient:
         plan_features(spec, source)
     features, findings = _features(spec, source)
-    sampled = [*(feature.name for feature in features), spec.target]
+    sampled = [*(feature.name for feature in features if feature.kind != "image"), spec.target]
     reading = read_for_profile(asked, source, sampled, (engine or LocalEngine()).for_rows(source.num_rows))
     rows = reading.rows
     schema = TableSchema(features=tuple(features), target=rows.target)

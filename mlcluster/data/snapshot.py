@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,8 +56,8 @@ class DatasetSnapshot:
     quarantined: int
     manifest: Mapping[str, Any]
 
-    def table(self, split: str, *, max_rows: int | None = None) -> pa.Table:
-        """The raw rows of a split, or its first `max_rows`: features, target and sensitive columns.
+    def table(self, split: str, *, max_rows: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """The raw rows of a split, or its first `max_rows`: features, target and sensitive columns, or only `columns`.
 
         Raises:
             DataError: the split is unknown, or its files are damaged.
@@ -67,7 +67,7 @@ class DatasetSnapshot:
             tables: list[pa.Table] = []
             for path in paths:
                 if max_rows is None or sum(table.num_rows for table in tables) < max_rows:
-                    tables.append(plain_table(pq.read_table(path, partitioning=None)))
+                    tables.append(plain_table(pq.read_table(path, columns=columns, partitioning=None)))
             return pa.concat_tables(tables).slice(0, max_rows)
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(split, error) from error
