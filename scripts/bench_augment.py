@@ -2,10 +2,10 @@
 
     .venv/bin/python scripts/bench_augment.py --data DIR --out augment.json [--seeds 5] [--families linear,mlp,conv]
 
-DIR holds adult, bank_marketing and bike_sharing_hourly as Parquet (the public tables of UCI). What runs is
-`mlcluster data augment --ablation`: a family with its defaults, scored on the validation split; noise 0.1, mixup
-0.2, and the rare class of adult and bank oversampled to half of the rows. `mnist_14k` (12,000 and 2,000 digits of MNIST
-as PNG) is for conv, with few train rows: crop by 2 pixels, affine maps, cutout.
+DIR holds adult, bank_marketing, bike_sharing_hourly (the public tables of UCI) and mnist_14k (12,000 and 2,000 digits
+of MNIST as PNG) as Parquet. What runs is `mlcluster data augment --ablation`: a family with its defaults, scored on the
+validation split. Tables get noise 0.1, mixup 0.2, and the rare class of adult and bank oversampled to half of the rows;
+digits, which are for conv and few train rows, get crops of 2 pixels, affine maps and cutout.
 """
 
 from __future__ import annotations

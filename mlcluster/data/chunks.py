@@ -29,8 +29,8 @@ class ChunkPart:
     partials: Mapping[str, ColumnPartial] | None = None
     rows: pa.Table | None = None
     images: Mapping[str, ImagePartial] = field(default_factory=dict)
-    """Summed up as they are read, for a chunk of encoded images may be gigabytes; being whole numbers, they add up to the
-    same in any pieces."""
+    """Summed up as they are read, for a chunk of encoded images may be gigabytes; being whole numbers, they add up to
+    the same in any pieces."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

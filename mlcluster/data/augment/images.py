@@ -97,22 +97,21 @@ def _grid(maps: torch.Tensor, height: int, width: int) -> torch.Tensor:
     return torch.stack(parts, dim=-1)
 
 
-def _kept(share: float, corners: torch.Tensor, height: int, width: int) -> torch.Tensor:
+def _kept(share: float, centres: torch.Tensor, height: int, width: int) -> torch.Tensor:
     """1 outside of a square whose side is that share of the shorter one, else 0, (n, 1, h, w).
 
-    Its centre, which `corners` (n, 2) in 0 to 1 gives, may lie anywhere: near an edge, part of it is outside.
+    Its centre, which `centres` (n, 2) in 0 to 1 gives, may lie anywhere: near an edge, part of it is outside.
     """
     side = max(1, math.floor(share * min(height, width) + 0.5))
-    inside = [
-        (
-            (torch.arange(length, device=corners.device) - torch.floor(corners[:, axis : axis + 1] * length)).add(
-                side // 2
-            )
-        )
-        for axis, length in ((0, height), (1, width))
-    ]
-    down, across = ((part >= 0) & (part < side) for part in inside)
-    return (~(down.unsqueeze(2) & across.unsqueeze(1))).unsqueeze(1).to(corners.dtype)
+    down, across = (_covered(centres[:, axis], length, side) for axis, length in ((0, height), (1, width)))
+    return (~(down.unsqueeze(2) & across.unsqueeze(1))).unsqueeze(1).to(centres.dtype)
+
+
+def _covered(centres: torch.Tensor, length: int, side: int) -> torch.Tensor:
+    """Which pixels along one side of the image lie in a stretch of `side` around `centres` (n,), (n, length)."""
+    first = torch.floor(centres * length).unsqueeze(1) - side // 2
+    places = torch.arange(length, device=centres.device)
+    return (places >= first) & (places < first + side)
 
 
 def _places(length: int, like: torch.Tensor) -> torch.Tensor:
