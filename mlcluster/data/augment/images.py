@@ -2,8 +2,8 @@
 
 Cropping, flipping, turning, moving, stretching and shearing are one map of the plane each, and so together: an image is
 interpolated once, however many of them it gets. What is drawn for an image depends on (seed, epoch, row) alone, as for
-noise; what it becomes, too: the map is worked out pixel by pixel, since a batched matrix product (`affine_grid`) may
-round by the size of the batch. Shapes: n images of c channels, height h and width w.
+noise; what it becomes, too: the map is worked out pixel by pixel, since nothing promises that a batched matrix product
+(`affine_grid`) rounds alike in batches of any size. Shapes: n images of c channels, height h and width w.
 """
 
 from __future__ import annotations
