@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,3 +51,18 @@ def write_bars(folder: Path, table: pa.Table, *, row_group_size: int | None = No
     path = folder / "bars.parquet"
     pq.write_table(table, path, row_group_size=row_group_size)
     return path
+
+
+def png_that_claims(height: int, width: int) -> bytes:
+    """A few bytes that a decoder would make height x width pixels of."""
+    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
+
+
+def spoilt_table() -> pa.Table:
+    """80 rows, of which three cannot be read and one has no image."""
+    table = bar_table(80)
+    pictures = table.column("picture").to_pylist()
+    pictures[3], pictures[10] = pictures[3][:60], b"GIF89a"
+    pictures[20], pictures[30] = png_that_claims(9_000, 9_000), None
+    return image_table(pictures, table.column("shape").to_pylist())

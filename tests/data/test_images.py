@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import base64
-import struct
 import sys
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +29,15 @@ from mlcluster.data import (
 from mlcluster.data.images import ImageHeader, decode_column, image_problems, read_header
 from mlcluster.errors import DataError
 from mlcluster.spec import DataSpec
-from tests.data.image_tables import SIDE, bar_table, encoded, image_table, write_bars
+from tests.data.image_tables import (
+    SIDE,
+    bar_table,
+    encoded,
+    image_table,
+    png_that_claims,
+    spoilt_table,
+    write_bars,
+)
 
 LIMIT = 1 << 20
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4)
@@ -52,12 +58,6 @@ def snapshot_of(
 def pixels_of(data: bytes | None, shape: ImageShape) -> np.ndarray:
     decoded = decode_column(pa.chunked_array([pa.array([data], pa.binary())]), shape)
     return decoded.pixels.reshape(shape.height, shape.width, shape.channels)
-
-
-def png_that_claims(height: int, width: int) -> bytes:
-    """A few bytes that a decoder would make height x width pixels of."""
-    head = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + head + struct.pack(">I", zlib.crc32(head))
 
 
 @given(
@@ -181,15 +181,6 @@ def test_a_struct_of_bytes_and_path_stands_for_its_bytes(tmp_path: Path) -> None
     one, other = snapshot_of(tmp_path, plain), snapshot_of(tmp_path / "nested", nested)
     assert one.matrices("train", "dense")[0].tobytes() == other.matrices("train", "dense")[0].tobytes()
     assert conform(nested, other.schema).num_rows == 60
-
-
-def spoilt_table() -> pa.Table:
-    """80 rows, of which three cannot be read and one has no image."""
-    table = bar_table(80)
-    pictures = table.column("picture").to_pylist()
-    pictures[3], pictures[10] = pictures[3][:60], b"GIF89a"
-    pictures[20], pictures[30] = png_that_claims(9_000, 9_000), None
-    return image_table(pictures, table.column("shape").to_pylist())
 
 
 def test_images_that_cannot_be_read_are_bad_rows(tmp_path: Path) -> None:

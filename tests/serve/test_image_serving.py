@@ -26,8 +26,7 @@ from mlcluster.serve import Predictor
 from mlcluster.serve.mlflow_loader import BundleModel
 from mlcluster.spec import AugmentSpec, DataSpec, default_configuration
 from mlcluster.train import FAMILIES
-from tests.data.image_tables import bar_table, write_bars
-from tests.data.test_images import png_that_claims
+from tests.data.image_tables import bar_table, png_that_claims, write_bars
 from tests.registry.bundles import sample_card
 from tests.serve.app_client import AppClient
 from tests.serve.conftest import MemoryRecords
