@@ -28,6 +28,7 @@ import sklearn.datasets
 import yaml
 
 from mlcluster.search import PORTFOLIO_SIZE, PastStudy, learn_portfolio
+from mlcluster.spec import DEFAULT_FAMILIES
 from mlcluster.train import FAMILIES
 from mlcluster.tune import past_study_from_json
 
@@ -134,7 +135,7 @@ def project(task: Task, minutes: float) -> Mapping[str, Any]:
 
 def learn(tasks: list[Task], given: argparse.Namespace) -> Mapping[str, Any]:
     """What is shipped, with how it was made."""
-    spaces = {name: family.space for name, family in FAMILIES.items()}
+    spaces = {name: FAMILIES[name].space for name in DEFAULT_FAMILIES}
     portfolios = {}
     for kind in (CLASSES, VALUES):
         files = [given.histories / f"{task.name}.json" for task in tasks if task.kind == kind]

@@ -19,6 +19,7 @@ from mlcluster.spec import FAMILIES
 @click.option("--ablation", "is_ablation", is_flag=True, help="Train with and without, and say what differs.")
 @click.option("--family", type=click.Choice(FAMILIES), default="mlp", show_default=True, help="That --ablation trains.")
 @click.option("--seeds", "num_seeds", type=click.IntRange(min=2), default=5, show_default=True, help="Of --ablation.")
+@click.option("--train-rows", type=click.IntRange(min=2), help="Of each training of --ablation; all by default.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="The first, or the only one.")
 def augment(config: Path, overrides: tuple[str, ...], as_json: bool, is_ablation: bool, **asked: Any) -> None:
     """Rows that augmentation adds to the train split, and pairs of columns that too few rows cover."""
@@ -27,7 +28,10 @@ def augment(config: Path, overrides: tuple[str, ...], as_json: bool, is_ablation
         told = augmenting.overview()
         if is_ablation:
             told["ablation"] = augmenting.ablation(
-                asked["family"], num_seeds=asked["num_seeds"], say=lambda line: click.echo(line, err=True)
+                asked["family"],
+                num_seeds=asked["num_seeds"],
+                train_rows=asked["train_rows"],
+                say=lambda line: click.echo(line, err=True),
             )
     if as_json:
         print_json(told)

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from mlcluster.cli.augmenting_text import epoch_text
 from mlcluster.data import DatasetSnapshot
-from mlcluster.data.augment import EpochAugmentation, ExtraRows, extra_rows, number_columns
+from mlcluster.data.augment import EpochAugmentation, ExtraRows, extra_rows, image_places, number_columns
 from mlcluster.spec import AugmentSpec
 from mlcluster.train import Encoding, Matrices, TrainingData
 
@@ -21,7 +22,8 @@ def augmented(data: TrainingData, snapshot: DatasetSnapshot, augment: AugmentSpe
     columns = {name: number_columns(snapshot.schema, snapshot.transforms[name]) for name in data.train}
     by_epoch = None
     if "dense" in data.train:
-        by_epoch = EpochAugmentation.of(augment, data.train["dense"].features, columns["dense"])
+        places = image_places(snapshot.schema, snapshot.transforms["dense"])
+        by_epoch = EpochAugmentation.of(augment, data.train["dense"].features, columns["dense"], places)
     extra = train_extra_rows(snapshot, augment, seed=seed)
     train: dict[Encoding, Matrices] = {
         name: _with_extra(matrices, extra.of(matrices.features, columns[name]), extra)
@@ -30,12 +32,22 @@ def augmented(data: TrainingData, snapshot: DatasetSnapshot, augment: AugmentSpe
     return replace(data, train=train, augmentation=by_epoch)
 
 
+def fewer_train_rows(data: TrainingData, num_rows: int, *, rng: np.random.Generator) -> TrainingData:
+    """`data` with so many of its train rows, drawn evenly, before anything is added to them."""
+    kept = np.sort(rng.permutation(len(next(iter(data.train.values()))))[:num_rows])
+    train: dict[Encoding, Matrices] = {
+        name: Matrices(features=matrices.features[kept], targets=matrices.targets[kept])
+        for name, matrices in data.train.items()
+    }
+    return replace(data, train=train)
+
+
 def augmented_line(data: TrainingData, num_train_rows: int, augment: AugmentSpec) -> str:
     """What was done to the train split, in a line of progress."""
     extra = len(next(iter(data.train.values()))) - num_train_rows
     words = [f"{extra} train rows more by oversampling"] if augment.oversample else []
     if data.augmentation is not None:
-        words.append(f"nets see noise {augment.noise:g} and mixup {augment.mixup:g} in each epoch")
+        words.append(f"nets see {epoch_text(augment)} in each epoch")
     return f"augment: {', '.join(words) or 'nothing that these models take'}"
 
 

@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mlcluster.data import DatasetSnapshot, Engine, prepare
-from mlcluster.data.augment import ThinCell, covered_columns, thin_cells
+from mlcluster.data.augment import ThinCell, check_images, covered_columns, thin_cells
 from mlcluster.errors import SpecError
-from mlcluster.spec import AugmentSpec, CoverageSpec, ProjectSpec
+from mlcluster.spec import AugmentSpec, CoverageSpec, ImageAugmentSpec, ProjectSpec
 
 if TYPE_CHECKING:
     from mlcluster.train import ArmScores
 
 _DEFAULT_COLUMNS = 8
-_NETS = ("linear", "mlp")
+_NETS = ("linear", "mlp", "conv")
+_AFFINE = ("rotate", "translate", "scale", "shear")
 NONE = "none"
 """The variant that the others are held against."""
 OTHERS = "others"
@@ -55,6 +56,7 @@ class Augmenting:
         from mlcluster.data.augment import group_rows
 
         snapshot, augment = self.snapshot, self.spec.data.augment
+        check_images(augment, [feature.kind for feature in snapshot.schema.features])
         table, targets = snapshot.table("train"), snapshot.matrices("train", "ordinal")[1]
         extra = train_extra_rows(snapshot, augment, seed=self.seed)
         groups = {
@@ -87,15 +89,23 @@ class Augmenting:
         there = snapshot.table("train", max_rows=1).schema.names
         asked = self.spec.data.augment.coverage.columns and covered_columns(self.spec.data, there)
         sensitive = [name for name in self.spec.data.sensitive if name in there]
-        features = [name for name in snapshot.schema.feature_names if name not in sensitive]
+        left_out = {*sensitive, *(feature.name for feature in snapshot.schema.images)}
+        features = [name for name in snapshot.schema.feature_names if name not in left_out]
         return asked or [*sensitive, *features][:_DEFAULT_COLUMNS]
 
-    def ablation(self, family: str, *, num_seeds: int, say: Say) -> dict[str, Any]:
-        """Each augmentation by itself, and all that the project asks for, against none; as plain JSON."""
-        from mlcluster.cli.planning import resolve_metric
+    def ablation(self, family: str, *, num_seeds: int, say: Say, train_rows: int | None = None) -> dict[str, Any]:
+        """Each augmentation by itself, and all that the project asks for, against none; as plain JSON.
 
-        metric = resolve_metric(self.spec, self.snapshot.schema.target.task)
+        With `train_rows`, each seed learns from so many of its train rows, drawn anew.
+        """
+        from mlcluster.cli.planning import resolve_metric
+        from mlcluster.train import check_families
+
+        schema = self.snapshot.schema
+        check_families((family,), {feature.name: feature.kind for feature in schema.features})
+        metric = resolve_metric(self.spec, schema.target.task)
         arms = ablation_arms(self.spec.data.augment, self.snapshot, family)
+        training = _Training(family=family, metric=metric, num_rows=self._checked_rows(train_rows, arms))
         scores: dict[str, list[ArmScores]] = {name: [] for name in arms}
         first, splits_anew = self.snapshot.matrices("validation", "dense")[0], False
         for seed in range(self.seed, self.seed + num_seeds):
@@ -103,7 +113,7 @@ class Augmenting:
             splits_anew |= not np.array_equal(first, snapshot.matrices("validation", "dense")[0])
             groups = _watched_groups(arms, snapshot)
             for name, augment in arms.items():
-                scores[name].append(_score(snapshot, augment, family, metric=metric, seed=seed, groups=groups))
+                scores[name].append(_score(snapshot, augment, training, seed=seed, groups=groups))
             say(f"seed {seed} is done ({len(arms)} trainings)")
         rows = self.snapshot.num_rows
         ratio = rows["validation"] / rows["train"]
@@ -111,6 +121,7 @@ class Augmenting:
             "family": family,
             "metric": metric,
             "num_seeds": num_seeds,
+            "train_rows": training.num_rows or rows["train"],
             "splits_anew": splits_anew,
             "arms": {
                 name: {
@@ -120,6 +131,25 @@ class Augmenting:
                 for name, augment in arms.items()
             },
         }
+
+    def _checked_rows(self, asked: int | None, arms: dict[str, AugmentSpec]) -> int | None:
+        if asked is not None and any(augment.oversample for augment in arms.values()):
+            raise SpecError(
+                f"--train-rows = {asked} leaves rows out, and data.augment.oversample counts them; drop one of the two."
+            )
+        if asked is not None and asked > (num_rows := self.snapshot.num_rows["train"]):
+            raise SpecError(f"--train-rows = {asked} is above the {num_rows} train rows that there are; give fewer.")
+        return asked
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Training:
+    """What the variants of one ablation share."""
+
+    family: str
+    metric: str
+    num_rows: int | None
+    """Train rows; None is all."""
 
 
 def compared(
@@ -153,10 +183,10 @@ def ablation_arms(augment: AugmentSpec, snapshot: DatasetSnapshot, family: str) 
     """
     asked = (augment if augment.is_on else usual_dose(snapshot)).model_copy(update={"coverage": CoverageSpec()})
     if family not in _NETS:
-        asked = asked.model_copy(update={"noise": 0.0, "mixup": 0.0})
+        asked = asked.model_copy(update={"noise": 0.0, "mixup": 0.0, "images": ImageAugmentSpec()})
     if not asked.is_on:
         raise SpecError(
-            f"--family = {family} has nothing to try, since noise and mixup are for nets; "
+            f"--family = {family} has nothing to try, since noise, mixup and images are for nets; "
             "set data.augment.oversample, or give --family mlp."
         )
     arms = {NONE: AugmentSpec()}
@@ -164,12 +194,20 @@ def ablation_arms(augment: AugmentSpec, snapshot: DatasetSnapshot, family: str) 
         arms["noise"] = AugmentSpec(noise=asked.noise)
     if asked.mixup:
         arms["mixup"] = AugmentSpec(mixup=asked.mixup)
+    arms |= {name: AugmentSpec(images=images) for name, images in _image_arms(asked.images).items()}
     if asked.oversample:
         arms["oversample"] = AugmentSpec(oversample=asked.oversample)
         arms["interpolate"] = AugmentSpec(oversample=asked.oversample, interpolate=True)
     if asked not in arms.values():
         arms["all"] = asked
     return arms
+
+
+def _image_arms(asked: ImageAugmentSpec) -> dict[str, ImageAugmentSpec]:
+    """What is done to images, piece by piece; the affine maps are one piece."""
+    parts = {"crop": ("crop",), "flip": ("flip",), "affine": _AFFINE, "cutout": ("cutout",)}
+    arms = {name: ImageAugmentSpec(**asked.model_dump(include=set(keys))) for name, keys in parts.items()}
+    return {name: images for name, images in arms.items() if images.is_on}
 
 
 def usual_dose(snapshot: DatasetSnapshot) -> AugmentSpec:
@@ -182,7 +220,11 @@ def usual_dose(snapshot: DatasetSnapshot) -> AugmentSpec:
         rarest = int(seen[counts[seen].argmin()])
         if counts[rarest] / counts.sum() < 0.5 / len(seen):
             oversample = {str(classes[rarest]): 0.5 / len(seen)}
-    return AugmentSpec(noise=0.1, mixup=0.2, oversample=oversample)
+    images = ImageAugmentSpec()
+    if snapshot.schema.images:
+        images = ImageAugmentSpec(crop=2, rotate=10, translate=0.05, scale=0.1, shear=5, cutout=0.3)
+    has_numbers = any(feature.kind == "number" for feature in snapshot.schema.features)
+    return AugmentSpec(noise=0.1 if has_numbers else 0.0, mixup=0.2, images=images, oversample=oversample)
 
 
 def _watched_groups(arms: dict[str, AugmentSpec], snapshot: DatasetSnapshot) -> dict[str, Any]:
@@ -201,18 +243,23 @@ def _watched_groups(arms: dict[str, AugmentSpec], snapshot: DatasetSnapshot) -> 
 
 
 def _score(
-    snapshot: DatasetSnapshot, augment: AugmentSpec, family: str, *, metric: str, seed: int, groups: dict[str, Any]
+    snapshot: DatasetSnapshot, augment: AugmentSpec, training: _Training, *, seed: int, groups: dict[str, Any]
 ) -> ArmScores:
     import torch
     from threadpoolctl import threadpool_limits
 
+    from mlcluster.cli.augmented_data import augmented, fewer_train_rows
     from mlcluster.cli.data_stage import load_training_data
     from mlcluster.train import score_arm
 
-    data = load_training_data(snapshot, (family,), augment=augment, seed=seed)
+    data = load_training_data(snapshot, (training.family,), augment=AugmentSpec(), seed=seed)
+    if training.num_rows is not None:
+        data = fewer_train_rows(data, training.num_rows, rng=np.random.default_rng(seed))
+    if augment.is_on:
+        data = augmented(data, snapshot, augment, seed=seed)
     torch.set_num_threads(1)  # as in a worker; more get into each other's way on nets of this size
     with threadpool_limits(1):
-        return score_arm(data, family, metric=metric, seed=seed, groups=groups)
+        return score_arm(data, training.family, metric=training.metric, seed=seed, groups=groups)
 
 
 def _cell_json(cell: ThinCell, num_rows: int, min_rows: int) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -85,13 +86,15 @@ def example_row(snapshot: DatasetSnapshot) -> pa.Table:
 
 
 def json_rows(table: pa.Table) -> tuple[dict[str, Any], ...]:
-    """Rows as JSON values: NaN is null, and what JSON has no word for is text."""
+    """Rows as JSON values: NaN is null, bytes are base64, and what JSON has no word for is text."""
     return tuple({name: _json_value(value) for name, value in row.items()} for row in table.to_pylist())
 
 
 def _json_value(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | str):
         return value
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode("ascii")
     if isinstance(value, float):
         return value if np.isfinite(value) else None
     try:

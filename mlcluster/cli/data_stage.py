@@ -95,6 +95,7 @@ def load_training_data(
         num_classes=len(snapshot.schema.target.classes),
         train=matrices("train"),
         validation=matrices("validation"),
+        image=snapshot.schema.only_image,
     )
     return augmented(plain, snapshot, augment, seed=seed) if augment.is_on else plain
 

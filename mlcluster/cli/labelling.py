@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlcluster.cli.labelling_models import learn_and_ask, out_of_fold
+from mlcluster.data.images import PNG, read_header
 from mlcluster.data.labels import (
     ABSTAINED,
     MIN_KNOWN,
@@ -255,6 +256,19 @@ def _agreement(settled: Settled) -> dict[str, Any] | None:
     return {"krippendorff_alpha": alpha, "cohen_kappa": pairs, "estimated_accuracy": accuracies}
 
 
+def _cell(value: Any, file: Path, stem: str) -> Any:
+    """How the queue shows a value: an image as the path of a file beside the queue, which is written here."""
+    if value is None:
+        return ""
+    if not isinstance(value, bytes) or read_header(value) is None:
+        return value
+    folder = file.with_name(f"{file.stem}-images")
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{stem}.{'png' if value.startswith(PNG) else 'jpg'}"
+    path.write_bytes(value)
+    return f"{folder.name}/{path.name}"
+
+
 def _write_queue(file: Path, pool: Pool, rows: Rows, choices: list[Choice]) -> None:
     table = pool.take(rows)
     shown = [name for name in table.column_names if name != pool.target.name]
@@ -266,5 +280,5 @@ def _write_queue(file: Path, pool: Pool, rows: Rows, choices: list[Choice]) -> N
         writer.writerow(["row", "label", *headers, "reason", "annotator", "row_id"])
         for row, values, choice in zip(rows.tolist(), table.select(shown).to_pylist(), choices, strict=True):
             cells: Mapping[str, Any] = values
-            plain = ["" if cells[name] is None else cells[name] for name in shown]
+            plain = [_cell(cells[name], file, f"{row}-{place}") for place, name in enumerate(shown)]
             writer.writerow([row, "", *plain, choice.reason, "", pool.row_id(row)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from mlcluster.cli.leasing import Lease
 from mlcluster.cost import CostModel, Forecast, StageForecast
 from mlcluster.data import DataProfile
+from mlcluster.data.augment import VALUES_A_DRAW
 from mlcluster.errors import SpecError
 from mlcluster.spec import AugmentSpec, ProjectSpec, narrowed
 from mlcluster.train import FAMILIES, METRICS, DataSize, Encoding, default_metric
@@ -31,6 +33,20 @@ def resolve_metric(spec: ProjectSpec, task: str) -> str:
         usable = ", ".join(name for name, definition in METRICS.items() if task in definition.tasks)
         raise SpecError(f"tune.metric = {metric} does not measure a {task} task; use one of {usable}.")
     return metric
+
+
+def check_gates(spec: ProjectSpec, kinds: Mapping[str, str]) -> None:
+    """That each gate can be measured on features of these kinds, by name, as far as that is known before.
+
+    Raises:
+        SpecError: one cannot, so that nothing would ever ship.
+    """
+    image = next((name for name, kind in kinds.items() if kind == "image"), None)
+    for gate in spec.verify:
+        if gate.metric == "certified" and image is not None:
+            raise SpecError(
+                f"verify = {gate} moves numbers, and {image} is an image, of which nothing is proved; drop it."
+            )
 
 
 def stage_forecasts(lease: Lease, *, num_rows: int) -> dict[str, StageForecast]:
@@ -62,14 +78,20 @@ def guess_sizes(profile: DataProfile, augment: AugmentSpec | None = None) -> dic
     """Sizes of the train split's matrices, before they exist."""
     train_rows = max(1, profile.num_split_rows.get("train", profile.num_rows))
     features = [column for column in profile.columns if column.role == "feature"]
-    dense = sum(min(column.distinct or 32, 32) if column.kind == "category" else 2 for column in features)
+    pixels = sum(column.image.num_values for column in features if column.image is not None)
+    others = [column for column in features if column.image is None]
+    dense = sum(min(column.distinct or 32, 32) if column.kind == "category" else 2 for column in others)
     outputs = max(1, len(profile.classes))
-    numbers = sum(column.kind == "number" for column in features) if augment is not None and augment.noise else 0
-    draws = 2 * (numbers + 2) if augment is not None and augment.mixup else numbers
-    return {
-        "ordinal": DataSize(rows=train_rows, columns=max(1, len(features)), outputs=outputs),
-        "dense": DataSize(rows=train_rows, columns=max(1, dense), outputs=outputs, draws_per_row=draws),
-    }
+    image = features[0].image if len(features) == 1 else None
+    draws = _draws_per_row(sum(column.kind == "number" for column in features), pixels, augment or AugmentSpec())
+    ordinal = DataSize(rows=train_rows, columns=max(1, len(others) + pixels), outputs=outputs, image=image)
+    return {"ordinal": ordinal, "dense": replace(ordinal, columns=max(1, dense + pixels), draws_per_row=draws)}
+
+
+def _draws_per_row(numbers: int, pixels: int, augment: AugmentSpec) -> int:
+    """As `EpochAugmentation.draws_per_row` will say."""
+    own = numbers * (augment.noise > 0) + pixels // VALUES_A_DRAW * augment.images.is_on
+    return 2 * (own + 2) if augment.mixup else own
 
 
 def forecast_run(spec: ProjectSpec, lease: Lease, study: StudyPlan, *, num_rows: int) -> Forecast:

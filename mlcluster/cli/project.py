@@ -19,6 +19,7 @@ from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
 from mlcluster.cli.planning import (
     Plan,
+    check_gates,
     forecast_run,
     guess_sizes,
     plan_search,
@@ -43,10 +44,11 @@ from mlcluster.cli.tune_stage import read_story, trial_of
 from mlcluster.cli.workspace import RunFolder
 from mlcluster.cost import Ledger
 from mlcluster.data import conform, rows_to_table
-from mlcluster.data.augment import check_group
+from mlcluster.data.augment import check_group, check_images
 from mlcluster.errors import SpecError
 from mlcluster.registry import Bundle
 from mlcluster.spec import YamlDocument, load_document, naming_lines
+from mlcluster.train import check_families
 from mlcluster.tune import StudyReport, StudyStory, TrialStory
 
 if TYPE_CHECKING:
@@ -86,7 +88,8 @@ class Project(DataProject):
         notes = [f"{key} is accepted, and nothing acts on it yet" for key in self.spec.not_acted_on()]
         plain = [name for name in self.spec.models if name in ("tree", "forest", "boosting")]
         if self.spec.data.augment.is_per_epoch and plain:
-            notes.append(f"data.augment.noise and mixup are for nets; {', '.join(plain)} learn without")
+            what = "noise, mixup and images" if self.spec.data.augment.images.is_on else "noise and mixup"
+            notes.append(f"data.augment.{what} are for nets; {', '.join(plain)} learn without")
         return tuple(notes)
 
     def plan(self) -> Plan:
@@ -97,11 +100,14 @@ class Project(DataProject):
             DataError: the data is not what the project file says.
         """
         found = self._profile(is_lenient=False)
-        features = [column.name for column in found.columns if column.role == "feature"]
+        kinds: dict[str, str] = {column.name: column.kind for column in found.columns if column.role == "feature"}
         sizes = guess_sizes(found, self.spec.data.augment)
         with naming_lines(self._document):
             for key in self.spec.data.augment.oversample:
-                check_group(key, self.spec.data.target, found.classes, features)
+                check_group(key, self.spec.data.target, found.classes, list(kinds))
+            check_images(self.spec.data.augment, kinds.values())
+            check_families(self.spec.models, kinds)
+            check_gates(self.spec, kinds)
             metric = resolve_metric(self.spec, found.task)
             lease = lease_workers(self.spec, self._machine(), sizes)
             around = stage_forecasts(lease, num_rows=found.num_rows)

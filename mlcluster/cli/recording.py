@@ -186,7 +186,7 @@ def _mlflow_type(arrow_type: str) -> str:
 
 def _mlflow_schema(snapshot: DatasetSnapshot) -> Mapping[str, Any]:
     """In the form in which MLflow's pages show the columns of a data set."""
-    types = {"number": "double", "category": "string", "boolean": "boolean"}
+    types = {"number": "double", "category": "string", "boolean": "boolean", "image": "binary"}
     columns = [
         {"type": types[column.kind], "name": column.name, "required": not column.has_missing}
         for column in snapshot.schema.features

@@ -12,7 +12,7 @@ from mlcluster.data.engine import Engine, EngineBySize, LocalEngine
 from mlcluster.data.findings import Finding
 from mlcluster.data.prepare import prepare
 from mlcluster.data.profile import ColumnProfile, DataProfile, profile
-from mlcluster.data.schema import ColumnKind, FeatureColumn, Label, TableSchema, TargetColumn, TaskKind
+from mlcluster.data.schema import ColumnKind, FeatureColumn, ImageShape, Label, TableSchema, TargetColumn, TaskKind
 from mlcluster.data.shards import Shards, prepare_shards
 from mlcluster.data.snapshot import DatasetSnapshot
 from mlcluster.data.target import encode_target, infer_task
@@ -33,6 +33,7 @@ __all__ = [
     "EngineBySize",
     "FeatureColumn",
     "Finding",
+    "ImageShape",
     "Label",
     "LocalEngine",
     "RowError",

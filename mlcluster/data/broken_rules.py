@@ -60,9 +60,8 @@ def act_on(spec: DataSpec, broken: Sequence[Violation]) -> tuple[dict[int, str],
         rows = violation.rows
         first = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
         if spec.bad_rows == "fail":
-            wanted = expectation_text(spec.expect[violation.column])
             raise DataError(
-                f"data.expect.{violation.column} = {wanted} is broken by {len(rows)} rows ({violation.rule}; "
+                f"{_asked_text(violation.column, spec)} is broken by {len(rows)} rows ({violation.rule}; "
                 f"rows {first} from 0; first value {violation.example}); "
                 "fix them, or set data.bad_rows to quarantine or warn."
             )
@@ -70,6 +69,12 @@ def act_on(spec: DataSpec, broken: Sequence[Violation]) -> tuple[dict[int, str],
         message = f"{violation.reason} in {len(rows)} rows ({first}; first value {violation.example}); they are {done}."
         findings.append(Finding(kind="bad_rows", column=violation.column, message=message, value=float(len(rows))))
     return (reasons_by_row(broken) if spec.bad_rows == "quarantine" else {}), findings
+
+
+def _asked_text(column: str, spec: DataSpec) -> str:
+    if column in spec.expect:
+        return f"data.expect.{column} = {expectation_text(spec.expect[column])}"
+    return f"data.source = images in {column}"
 
 
 def act_on_columns(spec: DataSpec, broken: Sequence[tuple[str, str]], *, is_lenient: bool = False) -> list[Finding]:

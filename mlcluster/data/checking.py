@@ -115,7 +115,7 @@ def _broken(spec: DataSpec, found: Survey) -> tuple[dict[int, str], list[BrokenR
     broken = [
         BrokenRule(
             column=violation.column,
-            expected=expectation_text(spec.expect[violation.column]),
+            expected=expectation_text(spec.expect[violation.column]) if violation.column in spec.expect else "an image",
             problem=violation.rule,
             num_rows=len(violation.rows),
             first_rows=tuple(violation.rows[:5].tolist()),

@@ -12,10 +12,12 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mlcluster.data.images import ImagePixels
 from mlcluster.data.transform import (
     FLOAT32_MAX,
     CodedCategory,
     CodeLookup,
+    ColumnEncoding,
     RawNumber,
     ScaledNumber,
     Transform,
@@ -32,7 +34,7 @@ class ColumnarTransform:
 
     @property
     def schema(self) -> pa.Schema:
-        """The output columns: `Transform.output_names` with their types."""
+        """The output columns: `Transform.output_names` with their types; an image is one column of lists."""
         return pa.schema([field for column in self._transform.columns for field in _fields(column)])
 
     def apply(self, table: pa.Table) -> pa.Table:
@@ -44,6 +46,8 @@ class ColumnarTransform:
             column = table.column(encoding.name)
             if isinstance(encoding, CodedCategory):
                 yield from self._category(encoding, column)
+            elif isinstance(encoding, ImagePixels):
+                yield pa.FixedSizeListArray.from_arrays(encoding.values(column).ravel(), encoding.shape.num_values)
             else:
                 yield from _number(encoding, column)
 
@@ -64,7 +68,10 @@ def code_type(num_codes: int) -> pa.DataType:
     return pa.uint8() if num_codes <= 1 << 8 else pa.uint16() if num_codes <= 1 << 16 else pa.uint32()
 
 
-def _fields(encoding: RawNumber | ScaledNumber | CodedCategory) -> Iterator[pa.Field]:
+def _fields(encoding: ColumnEncoding) -> Iterator[pa.Field]:
+    if isinstance(encoding, ImagePixels):
+        yield pa.field(encoding.name, pa.list_(pa.float32(), encoding.shape.num_values))
+        return
     names = iter(encoding.outputs)
     if not isinstance(encoding, CodedCategory):
         yield pa.field(next(names), pa.float32())

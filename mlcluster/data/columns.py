@@ -8,10 +8,12 @@ import pyarrow as pa
 
 from mlcluster.data.conform import nearest_name
 from mlcluster.data.findings import Finding
-from mlcluster.data.schema import ColumnKind
+from mlcluster.data.images import ImagePartial, is_image_field
+from mlcluster.data.schema import ColumnKind, FeatureColumn
 from mlcluster.data.source import Source
+from mlcluster.data.statistics import ColumnPartial
 from mlcluster.errors import DataError
-from mlcluster.spec import DataSpec
+from mlcluster.spec import DataSpec, ImageSpec
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,6 +23,19 @@ class ColumnPlan:
     name: str
     kind: ColumnKind
     arrow_type: str
+    image: ImageSpec | None = None
+    """What is asked of a column of images."""
+
+    def described(self, partial: ColumnPartial) -> FeatureColumn:
+        """The feature, once its train rows are summed up."""
+        shape = partial.shape(self.image) if isinstance(partial, ImagePartial) and self.image is not None else None
+        return FeatureColumn(
+            name=self.name,
+            kind=self.kind,
+            arrow_type=self.arrow_type,
+            has_missing=partial.missing > 0,
+            image=shape,
+        )
 
 
 def check_roles(spec: DataSpec, source: Source) -> None:
@@ -88,11 +103,16 @@ def plan_features(spec: DataSpec, source: Source) -> tuple[list[ColumnPlan], lis
         if kind is None:
             is_time = pa.types.is_temporal(field.type)
             fix = "put it under data.time or data.exclude" if is_time else "put it under data.exclude, or convert it"
+            lacks = "PNG or JPEG" if pa.types.is_binary(field.type) else "number, category or boolean"
             raise DataError(
                 f"data.source = {source.label} has the column {field.name} of type {field.type}, "
-                f"which is no number, category or boolean; {fix}."
+                f"which is no {lacks}; {fix}."
             )
-        features.append(ColumnPlan(name=field.name, kind=kind, arrow_type=str(field.type)))
+        image = spec.image if kind == "image" else None
+        features.append(ColumnPlan(name=field.name, kind=kind, arrow_type=str(field.type), image=image))
+    if spec.image != ImageSpec() and not any(feature.image for feature in features):
+        asked = spec.image.model_dump(exclude_defaults=True)
+        raise DataError(f"data.image = {asked} is about images, and no feature of {source.label} is one; drop it.")
     if not features:
         raise DataError(f"data.exclude = {list(spec.exclude)} leaves no feature of {source.label}; exclude fewer.")
     return features, findings
@@ -126,4 +146,9 @@ def feature_kind(field: pa.Field) -> ColumnKind | None:
         return "boolean"
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
         return "number"
-    return None
+    return "image" if is_image_field(field) else None
+
+
+def image_columns(schema: pa.Schema, spec: DataSpec) -> tuple[str, ...]:
+    """The features that are images."""
+    return tuple(field.name for field in schema if is_image_field(field) and field.name not in spec.non_features)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import difflib
 import math
 import re
@@ -13,7 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from mlcluster.data.expect import expectation_text, first_broken
-from mlcluster.data.schema import FeatureColumn, TableSchema
+from mlcluster.data.formats import bytes_of
+from mlcluster.data.images import decode_column, to_arrow
+from mlcluster.data.schema import FeatureColumn, ImageShape, TableSchema
 from mlcluster.errors import DataError
 
 _DECIMAL = re.compile(r"^decimal(?P<bits>32|64|128|256)\((?P<precision>\d+), (?P<scale>-?\d+)\)$")
@@ -150,6 +153,8 @@ def _family(kind: pa.DataType) -> str:
 
 def _cast(column: pa.ChunkedArray, feature: FeatureColumn) -> pa.ChunkedArray:
     target = arrow_type(feature.arrow_type)
+    if feature.image is not None:
+        return _images(column, feature, feature.image)
     if column.type == target:
         return column
     have, want = _family(column.type), _family(target)
@@ -177,7 +182,34 @@ def _first_bad_row(column: pa.ChunkedArray, target: pa.DataType) -> int:
     return 0
 
 
+def _images(column: pa.ChunkedArray, feature: FeatureColumn, shape: ImageShape) -> pa.ChunkedArray:
+    """The images as pixels, so that they are decoded once; what cannot be is refused, and does not count as missing."""
+    column = bytes_of(column)
+    if pa.types.is_null(column.type) or pa.types.is_large_binary(column.type) or pa.types.is_binary_view(column.type):
+        column = column.cast(pa.binary())
+    if not pa.types.is_binary(column.type):
+        raise RowError(feature.name, f"has type {column.type}, not binary; send PNG or JPEG as they are")
+    decoded = decode_column(column, shape)
+    for row, problem in decoded.problems.items():
+        raise RowError(feature.name, f"in row {row} {problem}; send {_wanted(feature)}", row)
+    return pa.chunked_array([to_arrow(decoded)])
+
+
+def _image_bytes(value: object, feature: FeatureColumn, row: int) -> bytes | None:
+    if value is None or isinstance(value, bytes):
+        return value
+    if isinstance(value, str):
+        try:
+            return base64.b64decode(value, validate=True)
+        except ValueError:
+            pass
+    raise _bad_value(feature, value, row)
+
+
 def _array(values: Sequence[object], feature: FeatureColumn) -> pa.Array:
+    if feature.image is not None:
+        encoded = pa.array([_image_bytes(value, feature, row) for row, value in enumerate(values)], type=pa.binary())
+        return _images(pa.chunked_array([encoded]), feature, feature.image).combine_chunks()
     target = arrow_type(feature.arrow_type)
     checked = [_value(value, feature, target, row) for row, value in enumerate(values)]
     try:
@@ -231,6 +263,8 @@ def _bad_value(feature: FeatureColumn, value: object, row: int) -> RowError:
 
 
 def _wanted(feature: FeatureColumn) -> str:
+    if feature.kind == "image":
+        return "a PNG or a JPEG, in JSON as base64, or null"
     if feature.kind == "boolean":
         return "true, false or null"
     if feature.kind == "category" and "string" in feature.arrow_type:

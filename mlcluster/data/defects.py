@@ -35,6 +35,8 @@ def column_findings(table: pa.Table, schema: TableSchema) -> list[Finding]:
     findings = class_findings(table.column(schema.target.name), schema.target)
     target = encode_target(table.column(schema.target.name), schema.target).astype(np.float64)
     for feature in schema.features:
+        if feature.kind == "image":
+            continue  # each is different, and none is a number
         column = table.column(feature.name)
         found = _emptiness(column, feature) or _identity(column, feature)
         findings += [*found, *_sentinels(column, feature)]

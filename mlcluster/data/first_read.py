@@ -21,7 +21,7 @@ from mlcluster.data.gather import gather
 from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.passes import FirstPassTask, first_pass
 from mlcluster.data.row_plan import RowPlan, plan_rows
-from mlcluster.data.schema import FeatureColumn, TableSchema
+from mlcluster.data.schema import TableSchema
 from mlcluster.data.screen import screen_rows
 from mlcluster.data.source import Block, Source
 from mlcluster.data.statistics import ColumnPartial
@@ -168,12 +168,7 @@ def _schema(
     partials: Mapping[str, ColumnPartial],
 ) -> TableSchema:
     names = {feature.name for feature in features}
-    columns = []
-    for feature in features:
-        has_missing = partials[feature.name].missing > 0
-        columns.append(
-            FeatureColumn(name=feature.name, kind=feature.kind, arrow_type=feature.arrow_type, has_missing=has_missing)
-        )
+    columns = [feature.described(partials[feature.name]) for feature in features]
     others = tuple(name for name in source.schema.names if name not in names and name != spec.target)
     return TableSchema(
         features=tuple(columns), target=rows.target, non_features=others, expect=_held_in_serving(spec, names)

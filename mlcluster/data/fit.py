@@ -10,9 +10,18 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from mlcluster.data.schema import TableSchema, TargetColumn
+from mlcluster.data.images import ImagePartial, ImagePixels
+from mlcluster.data.schema import FeatureColumn, TableSchema, TargetColumn
 from mlcluster.data.statistics import CategoryPartial, ColumnPartial, NumberPartial
-from mlcluster.data.transform import CodedCategory, ColumnEncoding, Encoding, Level, RawNumber, ScaledNumber, Transform
+from mlcluster.data.transform import (
+    CodedCategory,
+    ColumnEncoding,
+    Encoding,
+    Level,
+    RawNumber,
+    ScaledNumber,
+    Transform,
+)
 
 _MAX_ONE_HOT_LEVELS = 32
 # In the mixed encoding, a category with more levels is a column of codes, for an embedding.
@@ -31,13 +40,33 @@ def fit_transform(schema: TableSchema, partials: Mapping[str, ColumnPartial], en
     columns: list[ColumnEncoding] = []
     for feature in schema.features:
         partial = partials[feature.name]
-        if isinstance(partial, CategoryPartial):
+        if isinstance(partial, ImagePartial):
+            columns.append(_image(feature, partial, encoding))
+        elif isinstance(partial, CategoryPartial):
             columns.append(_category(feature.name, partial, encoding, schema.target))
         elif encoding == "ordinal":
             columns.append(RawNumber(name=feature.name))
         else:
             columns.append(_scaled(feature.name, partial, is_boolean=feature.kind == "boolean"))
     return Transform(encoding=encoding, columns=tuple(columns))
+
+
+def _image(feature: FeatureColumn, partial: ImagePartial, encoding: Encoding) -> ImagePixels:
+    shape = feature.image
+    assert shape is not None, "a column of images has a shape"
+    if encoding == "ordinal":
+        center, scale = (0.0,) * shape.channels, (1.0,) * shape.channels
+    else:
+        center, scale = partial.moments(shape.channels)
+    return ImagePixels(
+        name=feature.name,
+        height=shape.height,
+        width=shape.width,
+        channels=shape.channels,
+        max_pixels=shape.max_pixels,
+        center=center,
+        scale=scale,
+    )
 
 
 def _scaled(name: str, partial: NumberPartial, *, is_boolean: bool) -> ScaledNumber:

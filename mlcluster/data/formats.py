@@ -8,6 +8,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.json
 from pyarrow import fs
@@ -61,6 +62,27 @@ def common_schema(schemas: list[pa.Schema], asked: Asked) -> pa.Schema:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """One type for text, however a file holds it: a block's text is far from the 2 GiB that `string` can hold."""
+    """One type for text, and one for bytes, however a file holds it: a block is far from the 2 GiB that they can hold.
+
+    A struct of `bytes` and `path`, as collections of images are often written, stands for its bytes.
+    """
     plain = kind.value_type if pa.types.is_dictionary(kind) else kind
+    if is_bytes_struct(plain) or pa.types.is_large_binary(plain) or pa.types.is_binary_view(plain):
+        return pa.binary()
     return pa.string() if pa.types.is_large_string(plain) or pa.types.is_string_view(plain) else plain
+
+
+def is_bytes_struct(kind: pa.DataType) -> bool:
+    """Whether it is a struct of `bytes` and `path`, and nothing else."""
+    if not pa.types.is_struct(kind) or {kind.field(index).name for index in range(kind.num_fields)} != {
+        "bytes",
+        "path",
+    }:
+        return False
+    held = kind.field("bytes").type
+    return bool(pa.types.is_binary(held) or pa.types.is_large_binary(held))
+
+
+def bytes_of(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """The bytes of a column that holds them in a struct; any other column as it is."""
+    return pc.struct_field(column, "bytes") if is_bytes_struct(column.type) else column

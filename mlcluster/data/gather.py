@@ -9,6 +9,7 @@ from typing import Any
 
 from mlcluster.data.catalog import OpenSource, Shelf, SourceCache, SourceRecord, open_main, open_named
 from mlcluster.data.findings import Finding
+from mlcluster.data.images import mark_images
 from mlcluster.data.joins import JoinReport, join_sources
 from mlcluster.data.source import Source
 from mlcluster.spec import DataSpec, JoinSpec
@@ -58,7 +59,7 @@ def gather(spec: DataSpec, *, base: Path, cache: SourceCache | None = None, is_l
     queries = (record.name for record in records if record.kind == "sql")
     findings += [_unordered(name) for name in queries if not _is_ordered(spec.sources[name].sql)]
     return Gathered(
-        source=source,
+        source=mark_images(source),
         records=records,
         asked=spec.joins,
         joins=tuple(reports),

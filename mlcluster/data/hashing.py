@@ -32,6 +32,12 @@ def text_hash(text: str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
+def _level_hash(level: object) -> int:
+    if isinstance(level, bytes):
+        return int.from_bytes(hashlib.blake2b(level, digest_size=8).digest(), "little")
+    return text_hash(str(level))
+
+
 def value_hashes(column: pa.ChunkedArray) -> HashVector:
     """A hash of each value, (n,): equal values have equal hashes, and missing (null or NaN) is a value of its own."""
     kind = column.type
@@ -39,7 +45,7 @@ def value_hashes(column: pa.ChunkedArray) -> HashVector:
         return _number_hashes(column)
     encoded = dictionary_of(column)
     levels = encoded.dictionary.to_pylist()
-    hashes = [text_hash(str(level)) if level is not None else int(_MISSING) for level in levels]
+    hashes = [_level_hash(level) if level is not None else int(_MISSING) for level in levels]
     table = np.array([*hashes, int(_MISSING)], dtype=np.uint64)
     indices = pc.fill_null(encoded.indices, len(levels)).to_numpy(zero_copy_only=False)
     return np.asarray(table[indices])

@@ -50,7 +50,9 @@ def _write(spec: DataSpec, fitted: FittedSource, folder: Path) -> tuple[dict[str
     pq.write_table(quarantine, folder / "quarantine.parquet", compression="zstd")
     manifest = _manifest(fitted, parts)
     transforms = {name: transform.to_json() for name, transform in fitted.transforms.items()}
-    sample = snapshot_from(manifest, transforms, folder).table("train", max_rows=_SAMPLE_ROWS)
+    # Images tell neither a leak nor an id, and so many may be gigabytes.
+    wanted = [*(each.name for each in fitted.schema.features if each.kind != "image"), fitted.schema.target.name]
+    sample = snapshot_from(manifest, transforms, folder).table("train", max_rows=_SAMPLE_ROWS, columns=wanted)
     mask = hash_mask(fitted.source.num_rows)
     found = [*fitted.findings, *row_findings(_hashes(parts), mask), *column_findings(sample, fitted.schema)]
     manifest = {**manifest, "findings": [finding.to_json() for finding in found]}

@@ -26,12 +26,13 @@ from mlcluster.data.engine import Engine, LocalEngine
 from mlcluster.data.findings import Finding, most_telling_first
 from mlcluster.data.gather import gather
 from mlcluster.data.hashing import hash_mask
+from mlcluster.data.images import ImagePartial
 from mlcluster.data.joins import JoinReport
 from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.profile_html import render_html
 from mlcluster.data.profile_pass import ProfileKind, profile_kind, read_for_profile
 from mlcluster.data.profile_text import render_text
-from mlcluster.data.schema import FeatureColumn, TableSchema
+from mlcluster.data.schema import FeatureColumn, ImageShape, TableSchema
 from mlcluster.data.source import Source
 from mlcluster.data.split import SPLITS
 from mlcluster.data.statistics import CategoryPartial, ColumnPartial, NumberPartial
@@ -71,7 +72,9 @@ class ColumnProfile:
     association: float | None = None
     """How much of the target a feature tells by itself, 0 to 1; see `DataProfile.association`."""
     bars: tuple[Bar, ...] = ()
-    """A histogram from left to right, or the most frequent levels."""
+    """A histogram from left to right, the most frequent levels, or the most frequent sizes of images."""
+    image: ImageShape | None = None
+    """What images are brought to."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +143,9 @@ def profile(
     if not is_lenient:
         plan_features(spec, source)
     features, findings = _features(spec, source)
-    sampled = [*(feature.name for feature in features), spec.target]
+    # Images are not compared by their bytes: what one tells by itself, or how it drifts, is not said.
+    plain = [feature for feature in features if feature.kind != "image"]
+    sampled = [*(feature.name for feature in plain), spec.target]
     covered = covered_columns(spec, source.schema.names)
     extra = dict.fromkeys(name for name in (spec.time, *covered) if name is not None and name not in sampled)
     reading = read_for_profile(
@@ -160,7 +165,7 @@ def profile(
     if drift is not None:  # of what counts up with the rows, that is said already
         findings += drift.findings(frozenset(each.column or "" for each in findings if each.kind == "id_like"))
     findings += thin_findings(train, covered, spec.augment.coverage, share=reading.sample.share)
-    association = measure_association(train, features, rows.target)
+    association = measure_association(train, plain, rows.target)
     findings += [*duplicate_columns(reading.columns), *mixed_types(reading.partials)]
     told = association.values if association is not None else {}
     return DataProfile(
@@ -216,6 +221,8 @@ def _role(name: str, spec: DataSpec) -> Role:
 def _column_profile(field: pa.Field, spec: DataSpec, partial: ColumnPartial) -> ColumnProfile:
     kind = profile_kind(field)
     role = _role(field.name, spec)
+    if isinstance(partial, ImagePartial):
+        return _image_profile(field, role, partial, spec)
     if isinstance(partial, CategoryPartial):
         total = partial.count + partial.missing
         num_levels = len(partial.levels)
@@ -251,6 +258,24 @@ def _column_profile(field: pa.Field, spec: DataSpec, partial: ColumnPartial) -> 
         mean=_finite(partial.mean) if has_values and kind != "time" else None,
         deviation=_finite(deviation) if has_values and kind != "time" else None,
         bars=_histogram(partial, kind) if has_values else (),
+    )
+
+
+def _image_profile(field: pa.Field, role: Role, partial: ImagePartial, spec: DataSpec) -> ColumnProfile:
+    by_count = sorted(partial.sizes.items(), key=lambda item: (-item[1], item[0]))
+    return ColumnProfile(
+        name=field.name,
+        role=role,
+        kind="image",
+        arrow_type=str(field.type),
+        missing_share=partial.missing / max(partial.count + partial.missing, 1),
+        distinct=None,
+        is_distinct_exact=False,
+        bars=tuple(
+            Bar(label=f"{height} x {width} {'grey' if channels == 1 else 'RGB'}", count=count)
+            for (height, width, channels), count in by_count[:_NUM_TOP_LEVELS]
+        ),
+        image=partial.shape(spec.image) if partial.count else None,
     )
 
 

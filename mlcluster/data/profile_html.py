@@ -117,7 +117,7 @@ def _card(column: Mapping[str, Any]) -> str:
         facts.append(f"{column['missing_share']:.1%} missing")
     if column["association"] is not None:
         facts.append(f"tells {column['association']:.2f}")
-    is_level = column["kind"] in ("category", "boolean")
+    is_level = column["kind"] in ("category", "boolean", "image")
     picture = _levels(column["bars"]) if is_level else _histogram(column)
     return (
         f'<article class="{escape(column["role"])}"><h3>{escape(column["name"])}</h3>'

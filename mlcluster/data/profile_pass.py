@@ -21,6 +21,7 @@ from mlcluster.data.hashing import (
     row_number_hashes,
     seeded_shares,
 )
+from mlcluster.data.images import header_partial
 from mlcluster.data.row_plan import RowPlan, plan_rows
 from mlcluster.data.source import Block, Source, plain_table, read_block
 from mlcluster.data.split import QUARANTINED, SPLITS, TRAIN, UNLABELLED, SplitLabels, time_values
@@ -29,7 +30,7 @@ from mlcluster.data.survey import Survey, SurveyPart, SurveyTask, is_local, surv
 from mlcluster.data.target import missing_mask
 from mlcluster.spec import DataSpec
 
-ProfileKind = Literal["number", "category", "boolean", "time", "other"]
+ProfileKind = Literal["number", "category", "boolean", "image", "time", "other"]
 
 SAMPLE_ROWS = 100_000
 """About so many rows, drawn by their numbers, are looked at more closely; all rows of a smaller source."""
@@ -150,7 +151,7 @@ def profile_block(task: ProfileTask) -> ProfilePart:
     tally = CategoryTally(pa.chunked_array([pa.nulls(table.num_rows, pa.string())]))
     return ProfilePart(
         survey=found,
-        partials={each.name: _partial(table.column(each.name), each, tally) for each in task.schema},
+        partials={each.name: _partial(table.column(each.name), each, tally, task.spec) for each in task.schema},
         hashes={split: kept_hashes(every[labels == label], task.hash_mask) for label, split in enumerate(SPLITS)},
         columns=column_hashes(table, comparable, task.block.first_row),
         sample=_sample(table, labels, task),
@@ -174,8 +175,10 @@ def profile_kind(field: pa.Field) -> ProfileKind:
     return feature_kind(field) or "other"
 
 
-def _partial(column: pa.ChunkedArray, field: pa.Field, tally: CategoryTally) -> ColumnPartial:
+def _partial(column: pa.ChunkedArray, field: pa.Field, tally: CategoryTally, spec: DataSpec) -> ColumnPartial:
     kind = profile_kind(field)
+    if kind == "image":
+        return header_partial(column, spec.image.max_pixels)
     if kind == "category":
         return tally.partial(column)
     if kind == "time":

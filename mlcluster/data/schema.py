@@ -8,9 +8,26 @@ from typing import Any, Literal
 
 from mlcluster.spec import Expectation
 
-ColumnKind = Literal["number", "category", "boolean"]
+ColumnKind = Literal["number", "category", "boolean", "image"]
 TaskKind = Literal["binary", "multiclass", "regression"]
 Label = str | int | float | bool
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ImageShape:
+    """What each image of a column is brought to."""
+
+    height: int
+    width: int
+    channels: int
+    """1 for grey, 3 for RGB."""
+    max_pixels: int = 1 << 24
+    """An encoded image that claims more is refused before it is decoded."""
+
+    @property
+    def num_values(self) -> int:
+        """Of one image: they stand row by row, the channels of a pixel side by side."""
+        return self.height * self.width * self.channels
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -23,6 +40,17 @@ class FeatureColumn:
     """The type that the column has in the source, as Arrow spells it: `int64`, `double`, `string`, `bool`."""
     has_missing: bool
     """Whether the train split holds missing values."""
+    image: ImageShape | None = None
+    """Of a column of images."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON; without `image` where there is none, as in schemas that were written before there were any."""
+        return {name: value for name, value in asdict(self).items() if name != "image" or value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> FeatureColumn:
+        image = value.get("image")
+        return cls(**{**value, "image": None if image is None else ImageShape(**image)})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -52,10 +80,20 @@ class TableSchema:
     def feature_names(self) -> tuple[str, ...]:
         return tuple(column.name for column in self.features)
 
+    @property
+    def images(self) -> tuple[FeatureColumn, ...]:
+        """The features that are images."""
+        return tuple(column for column in self.features if column.kind == "image")
+
+    @property
+    def only_image(self) -> ImageShape | None:
+        """Of a table whose one feature is an image."""
+        return self.features[0].image if len(self.features) == 1 else None
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON; `from_json` gives an equal schema."""
         plain = {
-            "features": [asdict(feature) for feature in self.features],
+            "features": [feature.to_json() for feature in self.features],
             "target": asdict(self.target),
             "non_features": self.non_features,
         }
@@ -69,7 +107,7 @@ class TableSchema:
     def from_json(cls, value: dict[str, Any]) -> TableSchema:
         target = value["target"]
         return cls(
-            features=tuple(FeatureColumn(**column) for column in value["features"]),
+            features=tuple(FeatureColumn.from_json(column) for column in value["features"]),
             target=TargetColumn(name=target["name"], task=target["task"], classes=tuple(target["classes"])),
             non_features=tuple(value.get("non_features", ())),
             expect={name: Expectation.model_validate(each) for name, each in value.get("expect", {}).items()},

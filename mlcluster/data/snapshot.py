@@ -56,8 +56,8 @@ class DatasetSnapshot:
     quarantined: int
     manifest: Mapping[str, Any]
 
-    def table(self, split: str, *, max_rows: int | None = None) -> pa.Table:
-        """The raw rows of a split, or its first `max_rows`: features, target and sensitive columns.
+    def table(self, split: str, *, max_rows: int | None = None, columns: Sequence[str] | None = None) -> pa.Table:
+        """The raw rows of a split, or its first `max_rows`: features, target and sensitive columns, or only `columns`.
 
         Raises:
             DataError: the split is unknown, or its files are damaged or not those that were written.
@@ -68,7 +68,7 @@ class DatasetSnapshot:
             for path in paths:
                 if max_rows is None or sum(table.num_rows for table in tables) < max_rows:
                     self._refuse_changed([path])
-                    tables.append(plain_table(pq.read_table(path, partitioning=None)))
+                    tables.append(plain_table(pq.read_table(path, columns=columns, partitioning=None)))
             return pa.concat_tables(tables).slice(0, max_rows)
         except (OSError, pa.ArrowException) as error:
             raise self._damaged(split, error) from error

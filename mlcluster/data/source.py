@@ -21,7 +21,7 @@ from blake3 import blake3
 from pyarrow import fs
 
 from mlcluster.data.files import Asked, Format, Location, find_files, format_of, locate, short_names
-from mlcluster.data.formats import common_schema, plain_type, read_text
+from mlcluster.data.formats import bytes_of, common_schema, plain_type, read_text
 from mlcluster.data.places import first_line
 from mlcluster.errors import DataError
 
@@ -205,7 +205,7 @@ class _FilePart:
 def _as_type(table: pa.Table, field: pa.Field) -> pa.ChunkedArray:
     if field.name not in table.column_names:
         return pa.chunked_array([pa.nulls(table.num_rows, field.type)])
-    column = table.column(field.name)
+    column = bytes_of(table.column(field.name))
     if column.type == field.type:
         return column
     if not pa.types.is_dictionary(field.type):

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlcluster.data.images import ImagePartial, merged_images
 from mlcluster.data.schema import Label, TargetColumn
 from mlcluster.data.transform import dictionary_of, numbers_of
 
@@ -111,7 +112,7 @@ class CategoryPartial:
         return np.zeros(len(self.counts))
 
 
-ColumnPartial = NumberPartial | CategoryPartial
+ColumnPartial = NumberPartial | CategoryPartial | ImagePartial
 
 
 def number_partial(column: pa.ChunkedArray) -> NumberPartial:
@@ -182,6 +183,9 @@ def merge_all(parts: Sequence[ColumnPartial]) -> ColumnPartial:
     """All partials of one column together, in the order of the rows."""
     numbers = [part for part in parts if isinstance(part, NumberPartial)]
     categories = [part for part in parts if isinstance(part, CategoryPartial)]
+    images = [part for part in parts if isinstance(part, ImagePartial)]
+    if images:
+        return merged_images(images)
     if numbers and categories:
         raise TypeError("a NumberPartial and a CategoryPartial are of two columns")
     return _merged_numbers(numbers) if numbers else _merged_categories(categories)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mlcluster.data.columns import image_columns
 from mlcluster.data.expect import (
     ColumnSummary,
     Violation,
@@ -16,6 +17,7 @@ from mlcluster.data.expect import (
     violations,
 )
 from mlcluster.data.hashing import HashVector, row_number_hashes, value_hashes
+from mlcluster.data.images import image_problems
 from mlcluster.data.source import Block, read_block
 from mlcluster.data.split import (
     QUARANTINED,
@@ -93,7 +95,7 @@ def is_local(spec: DataSpec) -> bool:
 
 def role_columns(schema: pa.Schema, spec: DataSpec) -> list[str]:
     """The columns that a survey looks at."""
-    roles = {spec.target, spec.entity, spec.time, spec.split.column, *spec.expect}
+    roles = {spec.target, spec.entity, spec.time, spec.split.column, *spec.expect, *image_columns(schema, spec)}
     return [name for name in schema.names if name in roles]
 
 
@@ -107,7 +109,7 @@ def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
     """What the rows of a block say that hold at least its role columns."""
     spec = task.spec
     target = table.column(spec.target)
-    found = violations(table, spec.expect)
+    found = [*violations(table, spec.expect), *_unreadable_images(table, task)]
     labels = np.zeros(table.num_rows, dtype=np.int8)
     keys = value_hashes(table.column(spec.entity)) if spec.entity else None
     key_missing = missing_mask(table.column(spec.entity)) if spec.entity else None
@@ -140,6 +142,18 @@ def survey_table(table: pa.Table, task: SurveyTask) -> SurveyPart:
         summaries=summarise(table, spec.expect),
         weak=tuple(weak),
     )
+
+
+def _unreadable_images(table: pa.Table, task: SurveyTask) -> list[Violation]:
+    """One for each column of images and each thing that is wrong with some of them."""
+    found = []
+    for name in image_columns(task.schema, task.spec):
+        problems = image_problems(table.column(name).to_pylist(), task.spec.image.max_pixels)
+        for rule in sorted(set(problems.values())):
+            rows = np.array([row for row, problem in problems.items() if problem == rule], dtype=np.int64)
+            size = len(table.column(name)[int(rows[0])].as_py())
+            found.append(Violation(column=name, rule=rule, rows=rows, example=f"{size} bytes"))
+    return found
 
 
 def keep_weak_rows_to_train(labels: SplitLabels, rows: Sequence[int]) -> None:

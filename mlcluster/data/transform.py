@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from mlcluster.data.images import ImagePixels
 from mlcluster.errors import DataError
 
 Encoding = Literal["ordinal", "dense", "mixed"]
@@ -91,11 +92,12 @@ class CodedCategory:
         return (*(f"{self.name}={labels[code]}" for code in range(self.num_codes)), *indicator)
 
 
-ColumnEncoding = RawNumber | ScaledNumber | CodedCategory
+ColumnEncoding = RawNumber | ScaledNumber | CodedCategory | ImagePixels
 _KINDS: Mapping[str, Callable[..., ColumnEncoding]] = {
     "raw_number": RawNumber,
     "scaled_number": ScaledNumber,
     "category": CodedCategory,
+    "image": ImagePixels,
 }
 
 
@@ -145,6 +147,8 @@ class Transform:
                 matrix[:, start] = codes
             if category.with_indicator:
                 matrix[:, start + len(category.outputs) - 1] = column.is_null()
+        for image in self._images:
+            matrix[:, self.feature_slices[image.name]] = image.values(_column(table, positions, image.name))
         return matrix
 
     def to_json(self) -> dict[str, Any]:
@@ -177,8 +181,12 @@ class Transform:
 
     @cached_property
     def _numbers(self) -> _NumberWriter:
-        numbers = [column for column in self.columns if not isinstance(column, CodedCategory)]
+        numbers = [column for column in self.columns if isinstance(column, RawNumber | ScaledNumber)]
         return _NumberWriter(numbers, [self.feature_slices[column.name].start for column in numbers])
+
+    @cached_property
+    def _images(self) -> tuple[ImagePixels, ...]:
+        return tuple(column for column in self.columns if isinstance(column, ImagePixels))
 
     @cached_property
     def _categories(self) -> tuple[tuple[CodedCategory, CodeLookup, int], ...]:

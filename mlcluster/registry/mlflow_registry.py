@@ -6,6 +6,7 @@ pickles nothing: what it stores is the bundle's own files, and loading them runs
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -131,10 +132,15 @@ def _mlflow_type(arrow_type: str) -> Any:
         return DataType.double
     if "int" in arrow_type:
         return DataType.long
+    if arrow_type == "binary":
+        return DataType.binary
     return DataType.string
 
 
 def _example(bundle: Bundle) -> Any:
     import pandas as pd
 
-    return pd.DataFrame(list(bundle.input_example), columns=list(bundle.schema.feature_names))
+    frame = pd.DataFrame(list(bundle.input_example), columns=list(bundle.schema.feature_names))
+    for image in bundle.schema.images:
+        frame[image.name] = [None if text is None else base64.b64decode(text) for text in frame[image.name]]
+    return frame

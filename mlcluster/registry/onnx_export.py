@@ -16,7 +16,16 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from mlcluster.train.structure import BinaryTree, DenseNet, Link, Structure, TreeEnsemble
+from mlcluster.train.structure import (
+    BinaryTree,
+    ConvLayer,
+    ConvNet,
+    DenseNet,
+    Link,
+    Structure,
+    TreeEnsemble,
+    kernel_places,
+)
 
 INPUT_NAME = "features"
 OUTPUT_NAME = "scores"
@@ -44,6 +53,12 @@ class _Graph:
         self.constants.append(numpy_helper.from_array(np.ascontiguousarray(values), name))
         return name
 
+    def numbers(self, values: tuple[int, ...]) -> str:
+        """A constant of whole numbers, once for equal ones."""
+        name = "numbers_" + "_".join(map(str, values))
+        known = any(tensor.name == name for tensor in self.constants)
+        return name if known else self.constant(name, np.array(values, dtype=np.int64))
+
     def widened(self, name: str, values: npt.NDArray[np.float32]) -> str:
         return self.add("Cast", self.constant(name, values), output=f"{name}_double", to=TensorProto.DOUBLE)
 
@@ -57,7 +72,10 @@ def to_onnx(structure: Structure) -> bytes:
     graph = _Graph()
     if isinstance(structure, DenseNet):
         num_inputs, num_raw = structure.layers[0].weight.shape[0], structure.layers[-1].weight.shape[1]
-        raw = _add_dense_net(graph, structure)
+        raw = _add_dense_net(graph, structure, graph.add("Cast", INPUT_NAME, to=TensorProto.DOUBLE))
+    elif isinstance(structure, ConvNet):
+        num_inputs, num_raw = structure.shape.num_values, structure.head.layers[-1].weight.shape[1]
+        raw = _add_conv_net(graph, structure)
     else:
         num_inputs, num_raw = structure.num_inputs, len(structure.base)
         raw = _add_tree_ensemble(graph, structure)
@@ -84,8 +102,7 @@ def _serialize(graph: _Graph, num_inputs: int, num_outputs: int) -> bytes:
     return bytes(model.SerializeToString(deterministic=True))
 
 
-def _add_dense_net(graph: _Graph, net: DenseNet) -> str:
-    values = graph.add("Cast", INPUT_NAME, to=TensorProto.DOUBLE)
+def _add_dense_net(graph: _Graph, net: DenseNet, values: str) -> str:
     for index, layer in enumerate(net.layers):
         if index > 0:
             values = graph.add("Relu", values)
@@ -93,6 +110,41 @@ def _add_dense_net(graph: _Graph, net: DenseNet) -> str:
         bias = graph.widened(f"bias_{index}", layer.bias.astype(np.float32))
         values = graph.add("Gemm", values, weight, bias)
     return values
+
+
+def _add_conv_net(graph: _Graph, net: ConvNet) -> str:
+    """Convolutions as products of patches and weights: the runtime's own are of float32 only."""
+    height, width, channels = net.shape.height, net.shape.width, net.shape.channels
+    values = graph.add("Cast", INPUT_NAME, to=TensorProto.DOUBLE)
+    values = _add_reshape(graph, values, (-1, height, width, channels))
+    borders = graph.constant("borders", np.array([0, 1, 1, 0, 0, 1, 1, 0]))
+    for index, layer in enumerate(net.layers):
+        padded = graph.add("Pad", values, borders)
+        places = kernel_places(height, width)
+        patches = graph.add("Concat", *(_add_slice(graph, padded, rows, columns) for rows, columns in places), axis=3)
+        product = graph.add("MatMul", patches, graph.widened(f"convolution_{index}", layer.weight))
+        values = graph.add("Relu", graph.add("Add", product, graph.widened(f"convolution_bias_{index}", layer.bias)))
+        if layer.pools:
+            values = _add_pooling(graph, values, layer, height // 2, width // 2)
+            height, width = height // 2, width // 2
+    flat = _add_reshape(graph, values, (-1, len(net.head.layers[0].weight)))
+    return _add_dense_net(graph, net.head, flat)
+
+
+def _add_pooling(graph: _Graph, values: str, layer: ConvLayer, height: int, width: int) -> str:
+    """The maximum of each 2 x 2 pixels, to (N, height, width, c)."""
+    whole = _add_slice(graph, values, slice(0, 2 * height), slice(0, 2 * width))
+    paired = _add_reshape(graph, whole, (-1, height, 2, width, 2, len(layer.bias)))
+    return graph.add("ReduceMax", paired, axes=[2, 4], keepdims=0)
+
+
+def _add_slice(graph: _Graph, values: str, rows: slice, columns: slice) -> str:
+    ends = [graph.numbers((rows.start, columns.start)), graph.numbers((rows.stop, columns.stop))]
+    return graph.add("Slice", values, *ends, graph.numbers((1, 2)))
+
+
+def _add_reshape(graph: _Graph, values: str, sides: tuple[int, ...]) -> str:
+    return graph.add("Reshape", values, graph.numbers(sides))
 
 
 def _add_link(graph: _Graph, raw: str, link: Link) -> None:

@@ -43,7 +43,7 @@ from mlcluster.serve.reception import (
     refuse_route,
 )
 from mlcluster.serve.records import MAX_RECORDED_ROWS, PredictionRecord, RecordSink, new_prediction_id
-from mlcluster.serve.tensors import input_specs, output_specs
+from mlcluster.serve.tensors import input_specs, output_specs, recorded_inputs
 
 _JSON = "application/json"
 _OCTETS = "application/octet-stream"
@@ -230,7 +230,7 @@ class _Routes:
                 num_rows=num_rows,
                 latency_ms=round((time.perf_counter() - started) * 1_000, 3),
                 digest=hashlib.sha256(body).hexdigest(),
-                inputs={name: columns[name] for name in self._names} if is_short else None,
+                inputs=recorded_inputs(columns, self._inputs) if is_short else None,
                 outputs=self._recorded(prediction) if is_short else None,
             )
         )

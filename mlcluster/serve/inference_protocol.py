@@ -175,7 +175,8 @@ def _binary_values(spec: TensorSpec, tensor: Mapping[str, Any], data: memoryview
     datatype = _datatype(spec, tensor)
     if "data" in tensor:
         raise invalid(spec.name, "has both data and binary_data_size; send one of them.")
-    return decode_binary(spec.name, datatype, data, check_shape(spec.name, tensor.get("shape")))
+    num_rows = check_shape(spec.name, tensor.get("shape"))
+    return decode_binary(spec.name, datatype, data, num_rows, is_image=spec.is_image)
 
 
 def _outputs(wanted: object, specs: Sequence[TensorSpec], *, binary: bool) -> tuple[OutputRequest, ...]:

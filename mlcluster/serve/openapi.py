@@ -84,7 +84,8 @@ def _row_schema(predictor: Predictor) -> dict[str, Any]:
 
 
 def _column_schema(column: FeatureColumn, spec: TensorSpec) -> dict[str, Any]:
-    return {"type": [_JSON_TYPES[spec.datatype], "null"], "description": f"{column.kind}, {column.arrow_type}"}
+    schema = {"type": [_JSON_TYPES[spec.datatype], "null"], "description": f"{column.kind}, {column.arrow_type}"}
+    return {**schema, "contentEncoding": "base64"} if spec.is_image else schema
 
 
 def _get(summary: str) -> dict[str, Any]:

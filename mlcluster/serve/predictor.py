@@ -12,10 +12,13 @@ import onnxruntime
 import pyarrow as pa
 
 from mlcluster.data import Label, TableSchema
+from mlcluster.data.images import opencv
 from mlcluster.errors import BundleError
 from mlcluster.registry import Bundle
 
 _ROWS_PER_CALL = 16_384
+_IMAGE_VALUES_PER_CALL = 1 << 18
+"""Convolutions keep up to some hundred values for each of the input."""
 UNVERSIONED = "0"
 """The version of a bundle that no registry has numbered yet."""
 
@@ -32,7 +35,11 @@ class Prediction:
 
 
 class Predictor:
-    """A bundle, ready to answer. Threads may share it."""
+    """A bundle, ready to answer. Threads may share it.
+
+    Raises:
+        DataError: it answers to images, and what decodes them is not installed here.
+    """
 
     def __init__(self, bundle: Bundle) -> None:
         self.bundle = bundle
@@ -40,6 +47,10 @@ class Predictor:
         self.version: str = bundle.card.version or UNVERSIONED
         self.schema: TableSchema = bundle.schema
         self._session = _open_session(bundle.model)
+        self._rows_per_call = _ROWS_PER_CALL
+        if bundle.schema.images:
+            opencv()
+            self._rows_per_call = max(1, _IMAGE_VALUES_PER_CALL // bundle.transform.num_outputs)
 
     @property
     def classes(self) -> tuple[Label, ...]:
@@ -62,8 +73,9 @@ class Predictor:
         if not len(features):
             return np.zeros((0, len(self.classes) or 1))
         # In blocks: the runtime's intermediate values of a million rows would outgrow the replica.
-        starts = range(0, len(features), _ROWS_PER_CALL)
-        blocks = [self._session.run(None, {"features": features[at : at + _ROWS_PER_CALL]})[0] for at in starts]
+        step = self._rows_per_call
+        starts = range(0, len(features), step)
+        blocks = [self._session.run(None, {"features": features[at : at + step]})[0] for at in starts]
         return np.asarray(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), dtype=np.float64)
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import math
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +41,8 @@ class TensorSpec:
     name: str
     datatype: str
     shape: tuple[int, ...]
+    is_image: bool = False
+    """Whether its BYTES are encoded images, and no text; in JSON they are base64."""
 
     def to_json(self) -> dict[str, Any]:
         return {"name": self.name, "datatype": self.datatype, "shape": list(self.shape)}
@@ -47,7 +51,13 @@ class TensorSpec:
 def input_specs(schema: TableSchema) -> tuple[TensorSpec, ...]:
     """One tensor a raw column, in the schema's order."""
     return tuple(
-        TensorSpec(name=column.name, datatype=_column_datatype(column), shape=(-1, 1)) for column in schema.features
+        TensorSpec(
+            name=column.name,
+            datatype=_column_datatype(column),
+            shape=(-1, 1),
+            is_image=column.kind == "image",
+        )
+        for column in schema.features
     )
 
 
@@ -70,14 +80,14 @@ def accepts(declared: str, sent: str) -> bool:
     return sent == declared or (declared in _NUMBERS and sent in _NUMBERS)
 
 
-def decode_binary(name: str, datatype: str, data: memoryview, count: int) -> list[Any]:
-    """`count` Python values from their little-endian bytes; NaN becomes None.
+def decode_binary(name: str, datatype: str, data: memoryview, count: int, *, is_image: bool = False) -> list[Any]:
+    """`count` Python values from their little-endian bytes; NaN becomes None, and BYTES text unless `is_image`.
 
     Raises:
-        RequestError: the bytes are too few, too many, or no UTF-8.
+        RequestError: the bytes are too few, too many, or text is no UTF-8.
     """
     if datatype == "BYTES":
-        return _decode_strings(name, data, count)
+        return _decode_strings(name, data, count, bytes if is_image else _utf8)
     dtype = BINARY_TYPES[datatype]
     if len(data) != count * dtype.itemsize:
         raise invalid(
@@ -91,8 +101,12 @@ def decode_binary(name: str, datatype: str, data: memoryview, count: int) -> lis
     return values
 
 
-def _decode_strings(name: str, data: memoryview, count: int) -> list[Any]:
-    values: list[str] = []
+def _utf8(data: memoryview) -> str:
+    return str(data, "utf-8")
+
+
+def _decode_strings(name: str, data: memoryview, count: int, read: Callable[[memoryview], Any]) -> list[Any]:
+    values: list[Any] = []
     at = 0
     while at < len(data) and len(values) < count:
         if at + 4 > len(data):
@@ -102,7 +116,7 @@ def _decode_strings(name: str, data: memoryview, count: int) -> list[Any]:
         if at + length > len(data):
             raise invalid(name, f"ends inside string {len(values)}; it says {length} bytes and has {len(data) - at}.")
         try:
-            values.append(str(data[at : at + length], "utf-8"))
+            values.append(read(data[at : at + length]))
         except UnicodeDecodeError as error:
             raise invalid(name, f"holds a string {len(values)} that is not UTF-8; encode it as UTF-8.") from error
         at += length
@@ -137,6 +151,21 @@ def flatten(name: str, data: object) -> list[Any]:
     return flat
 
 
+def recorded_inputs(columns: Mapping[str, list[Any]], specs: Sequence[TensorSpec]) -> dict[str, list[Any]]:
+    """The values by column as records keep them: of an image its SHA-256, whichever way it was sent."""
+    return {
+        spec.name: [_image_digest(value) for value in columns[spec.name]] if spec.is_image else columns[spec.name]
+        for spec in specs
+    }
+
+
+def _image_digest(value: bytes | str | None) -> str | None:
+    if value is None:
+        return None
+    data = base64.b64decode(value) if isinstance(value, str) else value
+    return f"sha256:{hashlib.sha256(data).hexdigest()}"
+
+
 def check_shape(name: str, shape: object) -> int:
     """The number of rows of an input of shape [n] or [n, 1].
 
@@ -156,7 +185,7 @@ def _column_datatype(column: FeatureColumn) -> str:
         return "BOOL"
     if column.arrow_type.startswith(("int", "uint")):
         return "UINT64" if column.arrow_type == "uint64" else "INT64"
-    return "BYTES" if column.kind == "category" else "FP64"
+    return "BYTES" if column.kind in ("category", "image") else "FP64"
 
 
 def _label_datatype(classes: Sequence[Label]) -> str:

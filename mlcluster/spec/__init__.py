@@ -4,9 +4,10 @@ In: the text of `mlcluster.yaml`. Out: a frozen `ProjectSpec` with a stable fing
 every bad key with its line. Not here: whether the data holds what the spec names; that is `data/`'s to say.
 """
 
-from mlcluster.spec.augment import AugmentSpec, CoverageSpec
+from mlcluster.spec.augment import AugmentSpec, CoverageSpec, ImageAugmentSpec
 from mlcluster.spec.axis import AxisSpec, narrowed
 from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task
+from mlcluster.spec.images import ImageSpec
 from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
@@ -26,6 +27,7 @@ from mlcluster.spec.space import (
 )
 from mlcluster.spec.spans import span_seconds
 from mlcluster.spec.tune import (
+    DEFAULT_FAMILIES,
     FAMILIES,
     BudgetSpec,
     Device,
@@ -43,6 +45,7 @@ from mlcluster.spec.verify import FAIRNESS_METRICS, GATE_METRICS, GateSpec
 from mlcluster.spec.yaml_document import YamlDocument, dump_yaml, parse_yaml, read_yaml
 
 __all__ = [
+    "DEFAULT_FAMILIES",
     "FAIRNESS_METRICS",
     "FAMILIES",
     "GATE_METRICS",
@@ -62,6 +65,8 @@ __all__ = [
     "Family",
     "FloatDomain",
     "GateSpec",
+    "ImageAugmentSpec",
+    "ImageSpec",
     "IntDomain",
     "JoinKey",
     "JoinSpec",

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from mlcluster.spec.augment import AugmentSpec
 from mlcluster.spec.base import Section
+from mlcluster.spec.images import ImageSpec
 from mlcluster.spec.labels import LabelsSpec, ScreenSpec
 from mlcluster.spec.sources import JoinSpec, Place, SourceName, SourceSpec
 from mlcluster.spec.spans import span_seconds
@@ -171,6 +172,7 @@ class DataSpec(Section):
     split: Annotated[SplitSpec, BeforeValidator(_split_from_short_form)] = SplitSpec()
     expect: dict[str, Expectation] = Field(default_factory=dict)
     bad_rows: BadRows = "fail"
+    image: ImageSpec = ImageSpec()
     augment: AugmentSpec = AugmentSpec()
     labels: LabelsSpec = LabelsSpec()
     screen: ScreenSpec = ScreenSpec()

@@ -11,7 +11,7 @@ from pydantic import Field, StringConstraints, field_validator
 from mlcluster.spec.base import Section
 from mlcluster.spec.data import DataSpec
 from mlcluster.spec.serve import MonitorSpec, ServeSpec
-from mlcluster.spec.tune import FAMILIES, Family, PricesSpec, TuneSpec, Workers
+from mlcluster.spec.tune import DEFAULT_FAMILIES, Family, PricesSpec, TuneSpec, Workers
 from mlcluster.spec.verify import GateSpec
 
 ProjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
@@ -22,7 +22,7 @@ class ProjectSpec(Section):
 
     project: ProjectName = "project"
     data: DataSpec
-    models: Annotated[tuple[Family, ...], Field(min_length=1)] = FAMILIES
+    models: Annotated[tuple[Family, ...], Field(min_length=1)] = DEFAULT_FAMILIES
     tune: TuneSpec = TuneSpec()
     workers: Workers = "auto"
     prices: PricesSpec = PricesSpec()

@@ -9,9 +9,11 @@ from pydantic import Field, PositiveFloat
 from mlcluster.spec.axis import AxisSpec
 from mlcluster.spec.base import Section
 
-Family = Literal["linear", "tree", "forest", "boosting", "mlp"]
+Family = Literal["linear", "tree", "forest", "boosting", "mlp", "conv"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
 """From the simplest to the most complex: the order in which `prefer_simple_within` prefers."""
+DEFAULT_FAMILIES: tuple[Family, ...] = tuple(family for family in FAMILIES if family != "conv")
+"""Those that learn from any table; conv, which takes images only, is asked for by name."""
 
 Workers = Literal["auto", "cpu", "gpu", "both"]
 """Which kinds of worker a run leases; each trial then runs on the one where its predicted dollars are fewest.

@@ -6,7 +6,7 @@ a `Structure` (the model as numbers). Not here: which configuration, for how lon
 
 from mlcluster.train.ablation import ArmScores, Difference, paired_difference, score_arm
 from mlcluster.train.baseline import constant_scores
-from mlcluster.train.families import FAMILIES, warm_up
+from mlcluster.train.families import FAMILIES, check_families, warm_up
 from mlcluster.train.learner import (
     DataSize,
     Encoding,
@@ -29,7 +29,16 @@ from mlcluster.train.session import (
     load_learner,
     run_segment,
 )
-from mlcluster.train.structure import BinaryTree, DenseLayer, DenseNet, Structure, TreeEnsemble, apply_link
+from mlcluster.train.structure import (
+    BinaryTree,
+    ConvLayer,
+    ConvNet,
+    DenseLayer,
+    DenseNet,
+    Structure,
+    TreeEnsemble,
+    apply_link,
+)
 from mlcluster.train.together import SpansCost, best_grouping, is_cheaper_together, run_segments
 
 __all__ = [
@@ -38,6 +47,8 @@ __all__ = [
     "ArmScores",
     "BinaryTree",
     "CheckpointFolder",
+    "ConvLayer",
+    "ConvNet",
     "CurvePoint",
     "DataSize",
     "DenseLayer",
@@ -62,6 +73,7 @@ __all__ = [
     "apply_link",
     "as_loss",
     "best_grouping",
+    "check_families",
     "constant_scores",
     "default_metric",
     "is_cheaper_together",

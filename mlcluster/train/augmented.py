@@ -15,6 +15,8 @@ import torch
 from mlcluster.data.augment import EpochAugmentation
 
 _ROWS_AT_ONCE = 8192
+_VALUES_AT_ONCE = 1 << 22
+"""Of wide rows, such as images, fewer are made at once."""
 
 
 class AugmentedRows:
@@ -37,7 +39,8 @@ class AugmentedRows:
 
     def batches(self, order: torch.Tensor, *, size: int, epoch: int) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """Features (b, d) and targets of each batch: shares of classes (b, k) where rows are mixed, else as given."""
-        for rows in torch.split(order, max(1, _ROWS_AT_ONCE // size) * size):
+        at_once = min(_ROWS_AT_ONCE, _VALUES_AT_ONCE // max(1, self._features.shape[1]))
+        for rows in torch.split(order, max(1, at_once // size) * size):
             made, mixture = self._augmentation.made(self._features, rows.numpy(), seed=self._seed, epoch=epoch)
             if mixture is None:
                 targets = self._plain_targets[rows]

@@ -1,114 +1,42 @@
-"""Linear models and multi-layer perceptrons, trained by AdamW on one thread.
+"""Linear models and multi-layer perceptrons.
 
-A linear model is a net without hidden layers, so both share one training loop, one checkpoint and one export. The
-order of rows of an epoch depends on the seed and the epoch alone, which is what makes a resumed training equal an
-unbroken one bit for bit. On a GPU the weights begin the same, but dropout draws from that device's own stream, and sums
-are in another order: there a training equals its like on the same device, up to the order in which its kernels add.
-States hold CPU tensors only, so that a trial may go on wherever it is sent.
+A linear model is a net without hidden layers, so both share one training loop, one checkpoint and one export.
 """
 
 from __future__ import annotations
 
-import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
 
-from mlcluster.errors import ClusterError
 from mlcluster.spec import Configuration, FloatDomain, IntDomain, SearchSpace
-from mlcluster.train.augmented import AugmentedRows
 from mlcluster.train.batched_dense import DenseBatch
 from mlcluster.train.dense_cost import nominal_seconds, nominal_seconds_on_gpu, nominal_seconds_together
 from mlcluster.train.learner import Family, Learner, LearnerBatch, OnGpu, Together, TrainingData
-from mlcluster.train.structure import DenseLayer, DenseNet, Link, apply_link
-
-_COMMON: SearchSpace = {
-    "learning_rate": FloatDomain(low=1e-4, high=3e-2, default=2e-3, log=True, least=1e-6, most=1.0),
-    "weight_decay": FloatDomain(low=1e-6, high=1e-1, default=1e-4, log=True, least=1e-9, most=10.0),
-    "batch_size": IntDomain(low=64, high=1024, default=256, log=True, least=8, most=8192),
-}
+from mlcluster.train.nets import COMMON_SPACE, NetLearner, SeededDropout, to_gpu
+from mlcluster.train.structure import DenseLayer, DenseNet, apply_link
 
 
-class DenseLearner:
-    """One net in training; see the module."""
+class DenseLearner(NetLearner):
+    """One linear model or perceptron in training."""
 
-    def __init__(self, configuration: Configuration, data: TrainingData, seed: int) -> None:
-        self._configuration = configuration
-        self._seed = seed
-        self._task = data.task
-        self._device = torch.device("cpu")
-        train = data.train["dense"]
-        # A copy where the object store hands out read-only memory, which torch refuses to wrap in silence.
-        self.features = torch.from_numpy(np.require(train.features, requirements=["C", "W"]))
-        self._link: Link = "identity" if data.task == "regression" else "softmax"
-        self._shift, self._scale = 0.0, 1.0
-        if data.task == "regression":
-            self._shift, self._scale = float(np.mean(train.targets)), float(np.std(train.targets)) or 1.0
-            scaled = (train.targets.astype(np.float64) - self._shift) / self._scale
-            self.targets = torch.from_numpy(scaled.astype(np.float32))
-        else:
-            self.targets = torch.from_numpy(train.targets.astype(np.int64))
-        self._augmented = _augmented_rows(data, self.targets, seed)
-        self.units = 0
-        self.generator = torch.Generator().manual_seed(seed)
-        outputs = 1 if data.task == "regression" else data.num_classes
-        self._net = _build_net(configuration, self.features.shape[1], outputs, self.generator)
-        self.optimizer = torch.optim.AdamW(
-            self._net.parameters(),
-            lr=float(configuration["learning_rate"]),
-            weight_decay=float(configuration["weight_decay"]),
-        )
-
-    def move_to(self, device: torch.device) -> None:
-        """Trains and scores there from now on."""
-        self._device = device
-        self._net.to(device)
-        self.features, self.targets = self.features.to(device), self.targets.to(device)
-        self.optimizer.load_state_dict(self.optimizer.state_dict())  # it puts its tensors where the parameters are
-        self.generator = torch.Generator(device)
-        for module in self._net:
-            if isinstance(module, _SeededDropout):
-                module.generator = self.generator
+    def _build(self, data: TrainingData, outputs: int) -> nn.Sequential:
+        return _build_net(self._configuration, data.train["dense"].features.shape[1], outputs, self.generator)
 
     @property
     def layers(self) -> list[nn.Linear]:
         """From the input to the output."""
         return [module for module in self._net if isinstance(module, nn.Linear)]
 
-    @property
-    def batch_size(self) -> int:
-        return int(self._configuration["batch_size"])
-
-    @property
-    def is_augmented(self) -> bool:
-        """Whether it sees other rows in each epoch."""
-        return self._augmented is not None
-
-    @property
-    def keep_share(self) -> float:
-        """Of the hidden units of a layer, those that dropout keeps on average."""
-        return 1.0 - float(self._configuration.get("dropout", 0.0))
-
-    def advance(self, until: int) -> None:
-        while self.units < until:
-            self._train_epoch()
-            self.units += 1
-
     def scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         # One core would take longer to score than a GPU to train.
         is_on_cpu, net = self._device.type == "cpu", self.structure()
         raw = net.raw_scores(features) if is_on_cpu else raw_scores_on(self._device, net, features)
         answers = apply_link(raw, self._link)
-        return answers[:, 0] if self._task == "regression" else answers
-
-    def answers(self, outputs: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
-        """What `scores` gives where the net, before its last layer is scaled back, gives `outputs` (n, k)."""
-        answers = apply_link(outputs * self._scale + self._shift, self._link)
         return answers[:, 0] if self._task == "regression" else answers
 
     def structure(self) -> DenseNet:
@@ -123,54 +51,6 @@ class DenseLearner:
             link=self._link,
         )
 
-    def state(self) -> bytes:
-        buffer = io.BytesIO()
-        state = {"units": self.units, "net": self._net.state_dict(), "optimizer": self.optimizer.state_dict()}
-        torch.save(state if self._device.type == "cpu" else _on_cpu(state), buffer)
-        return buffer.getvalue()
-
-    def load(self, state: bytes) -> None:
-        """Takes the place of the learner that gave `state`; tensors and numbers only, no code."""
-        saved = torch.load(io.BytesIO(state), weights_only=True)
-        self._net.load_state_dict(saved["net"])
-        self.optimizer.load_state_dict(saved["optimizer"])
-        self.units = saved["units"]
-
-    def begin_epoch(self) -> torch.Tensor:
-        """The order of the train rows (n,) in the next epoch; its dropout draws from `generator` from here on."""
-        order = np.random.default_rng([self._seed, self.units]).permutation(len(self.targets))
-        self.generator.manual_seed(self._seed * 1_000_003 + self.units)
-        return torch.from_numpy(order)
-
-    def _train_epoch(self) -> None:
-        rows = self.begin_epoch()
-        self._net.train()
-        batches = (
-            self._batches(rows)
-            if self._augmented is None
-            else self._augmented.batches(rows, size=self.batch_size, epoch=self.units)
-        )
-        for features, targets in batches:
-            loss = self._loss(self._net(features.to(self._device)), targets.to(self._device))
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
-            self.optimizer.step()
-
-    def _batches(self, rows: torch.Tensor) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-        for batch in torch.split(rows.to(self._device), self.batch_size):
-            yield self.features[batch], self.targets[batch]
-
-    def _loss(self, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        if self._task == "regression":
-            return nn.functional.mse_loss(outputs[:, 0], targets)
-        return nn.functional.cross_entropy(outputs, targets)
-
-
-def _augmented_rows(data: TrainingData, targets: torch.Tensor, seed: int) -> AugmentedRows | None:
-    if data.augmentation is None:
-        return None
-    return AugmentedRows(data.augmentation, data.train["dense"].features, targets, data.num_classes, seed)
-
 
 def raw_scores_on(device: torch.device, net: DenseNet, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
     """What `DenseNet.raw_scores` gives, to float64 rounding, worked out on a device."""
@@ -179,21 +59,6 @@ def raw_scores_on(device: torch.device, net: DenseNet, features: npt.NDArray[np.
         weight, bias = (torch.from_numpy(part.astype(np.float64)).to(device) for part in (layer.weight, layer.bias))
         values = (values.relu() if place else values) @ weight + bias
     return np.asarray(values.cpu().numpy(), dtype=np.float64)
-
-
-class _SeededDropout(nn.Module):
-    """Dropout that draws from a generator of its own, so that trainings side by side do not disturb each other."""
-
-    def __init__(self, probability: float, generator: torch.Generator) -> None:
-        super().__init__()
-        self._keep = 1.0 - probability
-        self.generator = generator
-
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        if not self.training or self._keep >= 1.0:
-            return values
-        kept = torch.rand(values.shape, generator=self.generator, device=values.device) < self._keep
-        return values * kept / self._keep
 
 
 def _build_net(configuration: Configuration, inputs: int, outputs: int, generator: torch.Generator) -> nn.Sequential:
@@ -209,27 +74,8 @@ def _build_net(configuration: Configuration, inputs: int, outputs: int, generato
             layer.bias.zero_()
         modules.append(layer)
         if index < len(widths) - 2:
-            modules += [nn.ReLU(), _SeededDropout(float(configuration["dropout"]), generator)]
+            modules += [nn.ReLU(), SeededDropout(float(configuration["dropout"]), generator)]
     return nn.Sequential(*modules)
-
-
-def _on_cpu(state: Any) -> Any:
-    """The same nested state, its tensors on the CPU."""
-    if isinstance(state, torch.Tensor):
-        return state.cpu()
-    if isinstance(state, dict):
-        return {key: _on_cpu(value) for key, value in state.items()}
-    return [_on_cpu(value) for value in state] if isinstance(state, list) else state
-
-
-def _to_gpu(learner: Learner) -> None:
-    assert isinstance(learner, DenseLearner), "only nets train on a GPU"
-    if not torch.cuda.is_available():
-        raise ClusterError(
-            f"workers = gpu gave this training a GPU that torch {torch.__version__} cannot use; "
-            "install a CUDA build of torch on the GPU nodes, or set workers: cpu."
-        )
-    learner.move_to(torch.device("cuda"))
 
 
 def _build(configuration: Configuration, data: TrainingData, seed: int) -> Learner:
@@ -260,15 +106,15 @@ def _dense_family(name: str, space: SearchSpace, max_units: int) -> Family:
         build=_build,
         restore=_restore,
         together=Together(nominal_seconds=nominal_seconds_together, build=_build_batch),
-        on_gpu=OnGpu(nominal_seconds=nominal_seconds_on_gpu, move=_to_gpu),
+        on_gpu=OnGpu(nominal_seconds=nominal_seconds_on_gpu, move=to_gpu),
     )
 
 
-LINEAR = _dense_family("linear", _COMMON, max_units=27)
+LINEAR = _dense_family("linear", COMMON_SPACE, max_units=27)
 MLP = _dense_family(
     "mlp",
     {
-        **_COMMON,
+        **COMMON_SPACE,
         "num_layers": IntDomain(low=1, high=3, default=2, most=6),
         "width": IntDomain(low=16, high=256, default=64, log=True, least=4, most=1024),
         "dropout": FloatDomain(low=0.0, high=0.5, default=0.1, most=0.9),

@@ -25,7 +25,7 @@ _GPU_FLOPS = 2e12
 """Multiply-adds that a reference GPU does in a second: layers of this size reach a tenth of its peak in float32."""
 _GPU_STEP_SECONDS = 6e-4
 """The same fixed price there: Python, and a launch for each kernel, a tenth of a millisecond for ten of them."""
-_DRAW_SECONDS = 6e-8
+DRAW_SECONDS = 6e-8
 """Of one random number of an augmented row, on the CPU wherever the net is; the row's own copying is in it."""
 _CACHED_VALUES = 1e6
 """Floats that the caches of one core hold; passes over more of them wait for memory."""
@@ -49,7 +49,7 @@ def _epoch_seconds(configuration: Configuration, size: DataSize, *, flops: float
     multiply_adds = sum(a * b for a, b in pairwise(_widths(configuration, size)))
     steps = _num_steps(configuration, size)
     num_layers = int(configuration.get("num_layers", 0))
-    drawing = size.rows * size.draws_per_row * _DRAW_SECONDS
+    drawing = size.rows * size.draws_per_row * DRAW_SECONDS
     return 3 * size.rows * multiply_adds / flops + steps * step_seconds * (1 + num_layers) + drawing
 
 

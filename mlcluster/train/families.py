@@ -7,15 +7,32 @@ from types import MappingProxyType
 
 import numpy as np
 
+from mlcluster.data.schema import ImageShape
+from mlcluster.errors import DataError
 from mlcluster.spec import Device, default_configuration
+from mlcluster.train.conv import CONV
 from mlcluster.train.dense import LINEAR, MLP
 from mlcluster.train.learner import Family, Matrices, TrainingData
 from mlcluster.train.trees import BOOSTING, FOREST, TREE
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {family.name: family for family in (LINEAR, TREE, FOREST, BOOSTING, MLP)}
+    {family.name: family for family in (LINEAR, TREE, FOREST, BOOSTING, MLP, CONV)}
 )
 """By name, from the simplest to the most complex."""
+
+
+def check_families(names: Iterable[str], kinds: Mapping[str, str]) -> None:
+    """That the families can learn from features of these kinds, by name.
+
+    Raises:
+        DataError: conv is among them, and a row is something else than one image.
+    """
+    if "conv" in names and list(kinds.values()) != ["image"]:
+        images = [name for name, kind in kinds.items() if kind == "image"]
+        others = [name for name in kinds if name not in images[:1]]
+        shown = ", ".join(others[:5]) + (", ..." if len(others) > 5 else "")
+        fix = f"put {shown} under data.exclude" if images else f"there are only {shown}"
+        raise DataError(f"models = conv learns from one image a row and nothing else; {fix}, or take conv out.")
 
 
 def warm_up(names: Iterable[str], device: Device = "cpu") -> None:
@@ -33,6 +50,7 @@ def warm_up(names: Iterable[str], device: Device = "cpu") -> None:
         num_classes=2,
         train={"ordinal": few, "dense": few},
         validation={"ordinal": few, "dense": few},
+        image=ImageShape(height=1, width=1, channels=1),
     )
     for family in (FAMILIES[name] for name in names if device in FAMILIES[name].devices):
         learner = family.build(default_configuration(family.space), data, 0)

@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlcluster.data.augment import EpochAugmentation
-from mlcluster.data.schema import TaskKind
+from mlcluster.data.schema import ImageShape, TaskKind
 from mlcluster.spec import Configuration, Device, SearchSpace
 from mlcluster.train.structure import Structure
 
@@ -43,11 +43,14 @@ class TrainingData:
     validation: Mapping[Encoding, Matrices]
     augmentation: EpochAugmentation | None = None
     """What nets make of the dense train rows in each epoch."""
+    image: ImageShape | None = None
+    """Of a table whose one feature is an image: what a row of either encoding is."""
 
     def size(self, encoding: Encoding) -> DataSize:
         rows, columns = self.train[encoding].features.shape
         draws = self.augmentation.draws_per_row if self.augmentation is not None and encoding == "dense" else 0
-        return DataSize(rows=rows, columns=columns, outputs=max(1, self.num_classes), draws_per_row=draws)
+        outputs = max(1, self.num_classes)
+        return DataSize(rows=rows, columns=columns, outputs=outputs, draws_per_row=draws, image=self.image)
 
     @property
     def sizes(self) -> dict[Encoding, DataSize]:
@@ -64,6 +67,8 @@ class DataSize:
     outputs: int
     draws_per_row: int = 0
     """Random numbers by which each row is made anew in each epoch."""
+    image: ImageShape | None = None
+    """Where each row is one image."""
 
 
 class Learner(Protocol):

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from mlcluster.data import Transform
-from mlcluster.train import DenseNet, Structure, apply_link
+from mlcluster.train import DenseNet, Structure, TreeEnsemble, apply_link
 from mlcluster.train.metrics import predicted_classes
 from mlcluster.verify.dense_proof import prove_dense
 from mlcluster.verify.intervals import Estimate, proportion
@@ -94,6 +94,7 @@ class Certifier:
     def _prove(self, boxes: Boxes, rng: np.random.Generator) -> list[RowProof]:
         if isinstance(self.structure, DenseNet):
             return prove_dense(self.structure, boxes, rng)
+        assert isinstance(self.structure, TreeEnsemble), "images are not asked about"
         return prove_trees(self.structure, boxes)
 
     def _simplified(self, proofs: list[RowProof], boxes: Boxes) -> list[RowProof]:

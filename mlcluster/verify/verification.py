@@ -92,6 +92,9 @@ class _Verification:
         request = self.request
         if request.schema.target.task == "regression":
             raise _Unmeasurable("certified asks about classes, and a regression has none")
+        if request.schema.images:
+            name = request.schema.images[0].name
+            raise _Unmeasurable(f"certified moves numbers, and {name} is an image: nothing is proved of its pixels")
         if eps not in self.certifications:
             certifier = Certifier(
                 structure=request.structure,

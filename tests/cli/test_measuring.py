@@ -17,7 +17,7 @@ from mlcluster.cli.measuring import MAX_NODES, ServingMeasure, measure_bundle, w
 from mlcluster.cli.project import Project
 from mlcluster.data import LocalEngine, prepare
 from mlcluster.registry import to_onnx
-from mlcluster.spec import AugmentSpec, default_configuration
+from mlcluster.spec import DEFAULT_FAMILIES, AugmentSpec, default_configuration
 from mlcluster.train import (
     FAMILIES,
     BinaryTree,
@@ -40,9 +40,9 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[TrainingD
     project = Project.load(folder / "mlcluster.yaml")
     snapshot = prepare(project.spec.data, base=folder, folder=folder / "snapshot", seed=0, engine=LocalEngine())
     context: Any = SimpleNamespace(spec=project.spec, project_folder=folder, run=SimpleNamespace(run_id="r"))
-    around = {name: bundle_around(context, snapshot, name) for name in FAMILIES}
+    around = {name: bundle_around(context, snapshot, name) for name in DEFAULT_FAMILIES}
     yield (
-        load_training_data(snapshot, tuple(FAMILIES), augment=AugmentSpec(), seed=0),
+        load_training_data(snapshot, DEFAULT_FAMILIES, augment=AugmentSpec(), seed=0),
         ServingMeasure(around=around, row=example_row(snapshot), limits=Limits()),
     )
 
@@ -60,7 +60,7 @@ def segment_of(family: str, *, start_units: int = 0, stop_units: int = 1) -> Seg
     )
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", DEFAULT_FAMILIES)
 def test_the_size_is_the_served_artifacts_and_a_model_that_does_not_grow_is_measured_once(
     family: str, served: tuple[TrainingData, ServingMeasure], tmp_path: Path
 ) -> None:

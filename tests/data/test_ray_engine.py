@@ -15,6 +15,7 @@ from mlcluster.data import LocalEngine, prepare
 from mlcluster.data.ray_engine import RayDataEngine
 from mlcluster.errors import ClusterError, DataError
 from mlcluster.spec import DataSpec, LabelsSpec, ScreenSpec
+from tests.data.image_tables import spoilt_table, write_bars
 
 SPEC = DataSpec(source="people.parquet", target="rich", exclude=("person",), expect={"age": {"max": 89}})  # type: ignore[dict-item]
 
@@ -68,6 +69,23 @@ def test_ray_gives_the_joined_snapshot_that_this_process_gives(tmp_path: Path) -
     )
     assert "score" in on_ray.schema.feature_names
     assert on_ray.manifest == local.manifest
+    assert on_ray.matrices("train", "dense")[0].tobytes() == local.matrices("train", "dense")[0].tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.usefixtures("ray_session")
+@pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+def test_ray_reads_the_images_that_this_process_reads(tmp_path: Path) -> None:
+    path = write_bars(tmp_path, spoilt_table(), row_group_size=9)
+    spec = DataSpec.model_validate({"source": str(path), "target": "shape", "bad_rows": "quarantine"})
+    local, on_ray = (
+        prepare(spec, base=tmp_path, folder=tmp_path / type(engine).__name__, seed=3, engine=engine)
+        for engine in (LocalEngine(), RayDataEngine())
+    )
+    assert len(on_ray.schema.images) == 1
+    assert on_ray.manifest == local.manifest
+    assert on_ray.quarantine().equals(local.quarantine())
     assert on_ray.matrices("train", "dense")[0].tobytes() == local.matrices("train", "dense")[0].tobytes()
 
 

@@ -6,7 +6,8 @@ import itertools
 
 import numpy as np
 
-from mlcluster.train.structure import BinaryTree, DenseLayer, DenseNet, Link, TreeEnsemble
+from mlcluster.data import ImageShape
+from mlcluster.train.structure import BinaryTree, ConvLayer, ConvNet, DenseLayer, DenseNet, Link, TreeEnsemble
 
 
 def random_net(rng: np.random.Generator, widths: tuple[int, ...], link: Link) -> DenseNet:
@@ -18,6 +19,21 @@ def random_net(rng: np.random.Generator, widths: tuple[int, ...], link: Link) ->
         for inputs, outputs in itertools.pairwise(widths)
     )
     return DenseNet(layers=layers, link=link)
+
+
+def random_conv(
+    rng: np.random.Generator, shape: ImageShape, widths: tuple[int, ...], outputs: int, link: Link
+) -> ConvNet:
+    """Convolutions of these widths, pooling while it can, and one dense layer."""
+    layers, height, width = [], shape.height, shape.width
+    for inputs, channels in itertools.pairwise((shape.channels, *widths)):
+        pools = min(height, width) > 1
+        weight = rng.normal(scale=(9 * inputs) ** -0.5, size=(9 * inputs, channels)).astype(np.float32)
+        layers.append(ConvLayer(weight=weight, bias=rng.normal(size=channels).astype(np.float32), pools=pools))
+        height, width = (height // 2, width // 2) if pools else (height, width)
+    return ConvNet(
+        shape=shape, layers=tuple(layers), head=random_net(rng, (height * width * widths[-1], outputs), link)
+    )
 
 
 def random_tree(rng: np.random.Generator, *, num_inputs: int, num_outputs: int, depth: int) -> BinaryTree:

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mlcluster.data import ImageShape
 from mlcluster.registry.onnx_export import to_onnx
 from mlcluster.train.structure import BinaryTree, Structure, TreeEnsemble, apply_link
-from tests.registry.structures import random_ensemble, random_net, rows_around_thresholds
+from tests.registry.structures import random_conv, random_ensemble, random_net, rows_around_thresholds
 
 LINKS = st.sampled_from([("identity", 1), ("sigmoid", 1), ("softmax", 3), ("softmax", 5)])
 
@@ -42,6 +43,22 @@ def test_nets_answer_as_in_training(seed, link, hidden) -> None:
     net = random_net(rng, (7, *hidden, link[1]), link[0])
     features = rng.normal(size=(50, 7)).astype(np.float32)
     np.testing.assert_allclose(run_onnx(net, features), expected(net, features), rtol=1e-9, atol=1e-9)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    link=LINKS,
+    sides=st.tuples(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3])),
+    widths=st.lists(st.integers(1, 6), min_size=1, max_size=4),
+)
+@settings(max_examples=30, deadline=None)
+def test_convolutions_answer_as_in_training(seed, link, sides, widths) -> None:
+    rng = np.random.default_rng(seed)
+    shape = ImageShape(height=sides[0], width=sides[1], channels=sides[2])
+    net = random_conv(rng, shape, tuple(widths), link[1], link[0])
+    features = rng.normal(size=(7, shape.num_values)).astype(np.float32)
+    np.testing.assert_allclose(run_onnx(net, features), expected(net, features), rtol=1e-9, atol=1e-9)
+    assert to_onnx(net) == to_onnx(net)
 
 
 def test_a_forest_of_many_deep_trees_keeps_its_digits() -> None:

@@ -40,4 +40,4 @@ def test_it_writes_each_variant_of_a_table_with_its_interval(
 def test_its_tables_are_the_public_ones(table: str, shared_data: Path) -> None:
     columns = pq.read_schema(shared_data / f"{table}.parquet").names
     setting = bench_augment.TABLES[table]
-    assert {setting["target"], *setting["exclude"]} <= set(columns)
+    assert {setting["target"], *setting.get("exclude", ())} <= set(columns)

@@ -42,7 +42,7 @@ def segment_of(device: str, *, start: int, stop: int) -> Segment:
 
 def test_nets_may_use_a_gpu_and_trees_may_not() -> None:
     devices = {name: family.devices for name, family in FAMILIES.items()}
-    assert [name for name, able in devices.items() if "gpu" in able] == ["linear", "mlp"]
+    assert [name for name, able in devices.items() if "gpu" in able] == ["linear", "mlp", "conv"]
     assert all("cpu" in able for able in devices.values())
 
 

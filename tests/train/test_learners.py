@@ -7,12 +7,13 @@ import itertools
 import numpy as np
 import pytest
 
-from mlcluster.data.schema import TaskKind
+from mlcluster.data.schema import ImageShape, TaskKind
 from mlcluster.spec import FAMILIES as FAMILY_NAMES
 from mlcluster.spec import Configuration, default_configuration
 from mlcluster.train import (
     FAMILIES,
     METRICS,
+    ConvNet,
     DataSize,
     Family,
     Learner,
@@ -22,11 +23,12 @@ from mlcluster.train import (
     as_loss,
     constant_scores,
 )
-from tests.train.small_data import TASKS, small_data, without_class
+from tests.train.small_data import TASKS, data_of, small_data, small_images, without_class
 
-UNITS = {"linear": 6, "tree": 8, "forest": 3, "boosting": 3, "mlp": 6}
+UNITS = {"linear": 6, "tree": 8, "forest": 3, "boosting": 3, "mlp": 6, "conv": 4}
 """Enough to have learnt something of a few hundred rows, in a fraction of a second."""
 
+IMAGE = ImageShape(height=8, width=8, channels=1)
 each_family = pytest.mark.parametrize("family", FAMILIES.values(), ids=list(FAMILIES))
 each_task = pytest.mark.parametrize("task", TASKS)
 
@@ -36,6 +38,7 @@ def configuration_of(family: Family) -> Configuration:
     small: dict[str, dict[str, int | float]] = {
         "linear": {"batch_size": 64, "learning_rate": 0.02},
         "mlp": {"batch_size": 64, "learning_rate": 0.01},
+        "conv": {"batch_size": 32, "learning_rate": 0.01, "width": 8},
     }
     return {**default_configuration(family.space), **small.get(family.name, {})}
 
@@ -54,7 +57,7 @@ def test_the_families_are_those_that_a_project_file_may_name() -> None:
 @each_task
 @each_family
 def test_a_resumed_training_is_the_unbroken_one_bit_for_bit(family: Family, task: TaskKind) -> None:
-    data, until = small_data(task), UNITS[family.name]
+    data, until = data_of(family, task), UNITS[family.name]
     features = data.validation[family.encoding].features
     unbroken = trained(family, data, until=until)
     resumed: Learner | None = None
@@ -73,7 +76,7 @@ def test_a_resumed_training_is_the_unbroken_one_bit_for_bit(family: Family, task
 @each_task
 @each_family
 def test_the_seed_decides_every_bit(family: Family, task: TaskKind) -> None:
-    data = small_data(task)
+    data = data_of(family, task)
     first, again, other = (trained(family, data, until=2, seed=seed) for seed in (1, 1, 2))
     assert bits_of(first) == bits_of(again)
     assert bits_of(first) != bits_of(other)
@@ -87,7 +90,8 @@ def bits_of(learner: Learner) -> bytes:
         for tree in structure.trees:
             parts += [tree.feature, tree.threshold, tree.left, tree.right, tree.missing_left, tree.value]
     else:
-        parts = [part for layer in structure.layers for part in (layer.weight, layer.bias)]
+        layers = (*structure.layers, *structure.head.layers) if isinstance(structure, ConvNet) else structure.layers
+        parts = [part for layer in layers for part in (layer.weight, layer.bias)]
     return b"".join(np.ascontiguousarray(part).tobytes() for part in parts)
 
 
@@ -95,7 +99,7 @@ def bits_of(learner: Learner) -> bytes:
 @each_family
 def test_the_structure_is_the_model(family: Family, task: TaskKind) -> None:
     """Missing values and values at the very thresholds included."""
-    data = small_data(task)
+    data = data_of(family, task)
     learner = trained(family, data, until=UNITS[family.name])
     structure = learner.structure()
     features = np.concatenate([data.validation[family.encoding].features, data.train[family.encoding].features])
@@ -103,7 +107,7 @@ def test_the_structure_is_the_model(family: Family, task: TaskKind) -> None:
         features = np.concatenate([features, at_thresholds(structure, features)])
     answers = apply_link(structure.raw_scores(features), structure.link)
     expected = learner.scores(features)
-    tolerance = 1e-6 if family.name == "forest" else 1e-9
+    tolerance = 1e-6 if family.name in ("forest", "conv") else 1e-9
     scale = max(1.0, float(np.abs(expected).max()))
     assert np.abs(answers.reshape(expected.shape) - expected).max() <= tolerance * scale
     if task != "regression":
@@ -126,7 +130,7 @@ def at_thresholds(structure: TreeEnsemble, features: np.ndarray) -> np.ndarray:
 @each_task
 @each_family
 def test_every_family_beats_the_constant_model(family: Family, task: TaskKind) -> None:
-    data = small_data(task)
+    data = data_of(family, task)
     validation = data.validation[family.encoding]
     learner = trained(family, data, until=18 if family.encoding == "dense" else UNITS[family.name])
     metric = METRICS[{"binary": "roc_auc", "multiclass": "accuracy", "regression": "r2"}[task]]
@@ -152,7 +156,7 @@ def test_the_constant_model_answers_with_shares_or_the_mean() -> None:
 def test_a_class_that_the_train_split_never_shows_gets_no_trust_and_breaks_nothing(
     family: Family, missing: int
 ) -> None:
-    data = without_class(small_data("multiclass"), missing)
+    data = without_class(data_of(family, "multiclass"), missing)
     learner = trained(family, data, until=18 if family.encoding == "dense" else UNITS[family.name])
     features = data.validation[family.encoding].features
     scores = learner.scores(features)
@@ -169,7 +173,7 @@ def test_a_class_that_the_train_split_never_shows_gets_no_trust_and_breaks_nothi
 
 @each_family
 def test_advancing_to_where_it_is_changes_nothing(family: Family) -> None:
-    learner = trained(family, small_data("binary"), until=2)
+    learner = trained(family, data_of(family, "binary"), until=2)
     before = bits_of(learner)
     learner.advance(2)
     learner.advance(1)
@@ -179,7 +183,7 @@ def test_advancing_to_where_it_is_changes_nothing(family: Family) -> None:
 @each_family
 def test_the_work_is_counted_before_it_is_done_and_grows_with_units_and_rows(family: Family) -> None:
     configuration = default_configuration(family.space)
-    size, larger = (DataSize(rows=rows, columns=20, outputs=2) for rows in (10_000, 40_000))
+    size, larger = (DataSize(rows=rows, columns=64, outputs=2, image=IMAGE) for rows in (10_000, 40_000))
     seconds = [family.nominal_seconds(configuration, size, units) for units in range(1, family.max_units + 1)]
     assert all(0 < low < high for low, high in itertools.pairwise(seconds))
     assert family.nominal_seconds(configuration, larger, 1) > seconds[0]
@@ -187,7 +191,7 @@ def test_the_work_is_counted_before_it_is_done_and_grows_with_units_and_rows(fam
 
 @each_family
 def test_every_corner_of_a_search_space_can_be_trained(family: Family) -> None:
-    data = small_data("binary")
+    data = data_of(family, "binary")
     for corner in (0.0, 1.0):
         configuration = {name: domain.at(corner) for name, domain in family.space.items()}
         learner = family.build(configuration, data, 0)
@@ -198,13 +202,13 @@ def test_every_corner_of_a_search_space_can_be_trained(family: Family) -> None:
 @pytest.mark.parametrize("seed", [0, 2**32 - 1])
 @each_family
 def test_any_seed_of_32_bits_is_taken(family: Family, seed: int) -> None:
-    assert trained(family, small_data("binary"), until=1, seed=seed).units == 1
+    assert trained(family, data_of(family, "binary"), until=1, seed=seed).units == 1
 
 
 @pytest.mark.parametrize("encoding", ["ordinal", "dense"])
 def test_matrices_from_read_only_memory_are_trained_on_as_they_are(encoding: str) -> None:
     """Ray's object store hands out arrays that cannot be written."""
-    data = small_data("binary")
+    data = small_images("binary")
     before = data.train[encoding].features.tobytes()  # type: ignore[index]
     for matrices in (data.train, data.validation):
         matrices[encoding].features.setflags(write=False)  # type: ignore[index]

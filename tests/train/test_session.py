@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from mlcluster.spec import default_configuration
 from mlcluster.train import FAMILIES, CheckpointFolder, Segment, TrialReport, load_learner, run_segment
 from mlcluster.train.session import SOFT_SHARE
-from tests.train.small_data import small_data
+from tests.train.small_data import data_of
 
 
 def segment_of(family: str, *, start: int = 0, stop: int, limit_seconds: float = 1e6) -> Segment:
@@ -31,7 +31,8 @@ def segment_of(family: str, *, start: int = 0, stop: int, limit_seconds: float =
 
 
 def run(segment: Segment, folder: Path, **options: Callable[[], float]) -> TrialReport:
-    return run_segment(segment, small_data("binary"), CheckpointFolder(folder), metric="roc_auc", **options)
+    data = data_of(FAMILIES[segment.family], "binary")
+    return run_segment(segment, data, CheckpointFolder(folder), metric="roc_auc", **options)
 
 
 class TickingClock:
@@ -51,7 +52,7 @@ def test_segments_in_a_row_end_where_one_long_segment_ends(family: str, tmp_path
     first = run(segment_of(family, stop=1), tmp_path / "parts")
     second = run(segment_of(family, start=1, stop=4), tmp_path / "parts")
     assert (second.units, second.loss) == (whole.units, whole.loss)
-    both, data = (tmp_path / "whole", tmp_path / "parts"), small_data("binary")
+    both, data = (tmp_path / "whole", tmp_path / "parts"), data_of(FAMILIES[family], "binary")
     features = data.validation[FAMILIES[family].encoding].features
     after = segment_of(family, start=4, stop=5)
     scores = [load_learner(after, data, CheckpointFolder(folder)).scores(features).tobytes() for folder in both]

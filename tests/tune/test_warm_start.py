@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mlcluster.search import PORTFOLIO_SIZE, PastStudy
-from mlcluster.spec import FloatDomain, SearchSpace, default_configuration, holds
+from mlcluster.spec import DEFAULT_FAMILIES, FloatDomain, SearchSpace, default_configuration, holds
 from mlcluster.train import FAMILIES
 from mlcluster.tune import (
     FirstTrials,
@@ -27,7 +27,7 @@ from mlcluster.tune import (
 )
 from tests.tune.studies import open_study, paced, synthetic_plan
 
-SPACES = {name: family.space for name, family in FAMILIES.items()}
+SPACES = {name: FAMILIES[name].space for name in DEFAULT_FAMILIES}
 TASKS = ("binary", "multiclass", "regression")
 
 

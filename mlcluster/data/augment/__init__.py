@@ -5,24 +5,35 @@ the order or the worker; and the cells that too few rows stand in. Not here: val
 """
 
 from mlcluster.data.augment.coverage import ThinCell, covered_columns, thin_cells, thin_findings
-from mlcluster.data.augment.epochs import EpochAugmentation
-from mlcluster.data.augment.groups import check_group, extra_rows, group_rows, number_columns
+from mlcluster.data.augment.epochs import VALUES_A_DRAW, EpochAugmentation, ImagePlace
+from mlcluster.data.augment.groups import (
+    check_group,
+    check_images,
+    extra_rows,
+    group_rows,
+    image_places,
+    number_columns,
+)
 from mlcluster.data.augment.mixup import Mixture, draw_mixture
 from mlcluster.data.augment.noise import with_noise
 from mlcluster.data.augment.oversample import ExtraRows, copies, interpolations, num_extra_rows
 from mlcluster.data.augment.philox import normals, philox_4x32, uniforms
 
 __all__ = [
+    "VALUES_A_DRAW",
     "EpochAugmentation",
     "ExtraRows",
+    "ImagePlace",
     "Mixture",
     "ThinCell",
     "check_group",
+    "check_images",
     "copies",
     "covered_columns",
     "draw_mixture",
     "extra_rows",
     "group_rows",
+    "image_places",
     "interpolations",
     "normals",
     "num_extra_rows",

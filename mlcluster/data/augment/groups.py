@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 from mlcluster.data.augment.coverage import level_name
+from mlcluster.data.augment.epochs import ImagePlace
 from mlcluster.data.augment.oversample import ExtraRows, Rows, copies, interpolations, num_extra_rows
 from mlcluster.data.schema import TableSchema
 from mlcluster.data.transform import Transform, dictionary_of
@@ -82,10 +83,30 @@ def extra_rows(
     return ExtraRows.together(parts)
 
 
+def check_images(spec: AugmentSpec, kinds: Iterable[str]) -> None:
+    """That there are images to move, where `spec` asks for that; `kinds` are those of the features.
+
+    Raises:
+        DataError: there are none.
+    """
+    if spec.images.is_on and "image" not in kinds:
+        asked = spec.images.model_dump(exclude_defaults=True)
+        raise DataError(f"data.augment.images = {asked} moves images, and no feature is one; drop it.")
+
+
 def number_columns(schema: TableSchema, transform: Transform) -> npt.NDArray[np.intp]:
     """The places of numbers in an encoded matrix: no categories, no booleans, no indicators of what is missing."""
     names = [feature.name for feature in schema.features if feature.kind == "number"]
     return np.array([transform.feature_slices[name].start for name in names], dtype=np.intp)
+
+
+def image_places(schema: TableSchema, transform: Transform) -> tuple[ImagePlace, ...]:
+    """Where the images of a row stand in an encoded matrix."""
+    return tuple(
+        ImagePlace(start=transform.feature_slices[feature.name].start, shape=feature.image)
+        for feature in schema.features
+        if feature.image is not None
+    )
 
 
 def _rows_of_level(column: pa.ChunkedArray, level: str) -> Rows:

@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from mlcluster.data.chunks import column_partial
 from mlcluster.data.columns import check_roles, comparable_columns, plan_features
 from mlcluster.data.fit import fit_transform
 from mlcluster.data.gather import gather
 from mlcluster.data.hashing import HashVector, row_hashes
 from mlcluster.data.labels.votes import ABSTAINED, Codes
-from mlcluster.data.schema import FeatureColumn, TableSchema, TargetColumn
+from mlcluster.data.schema import TableSchema, TargetColumn
 from mlcluster.data.source import Source, read_block
-from mlcluster.data.statistics import category_partial, number_partial
+from mlcluster.data.statistics import CategoryTally
 from mlcluster.data.target import encode_target, infer_task, missing_mask, target_partial
 from mlcluster.data.transform import Encoding, Transform
 from mlcluster.errors import DataError
@@ -76,18 +77,9 @@ class Pool:
         """These rows in both encodings, fitted to themselves and not to any target: most rows have none."""
         table = self.take(rows)
         plans, _ = plan_features(self.spec, self.source)
-        nothing = pa.chunked_array([pa.nulls(table.num_rows)])
-        partials = {
-            plan.name: category_partial(table.column(plan.name), nothing)
-            if plan.kind == "category"
-            else number_partial(table.column(plan.name))
-            for plan in plans
-        }
-        features = tuple(
-            FeatureColumn(name=plan.name, kind=plan.kind, arrow_type=plan.arrow_type, has_missing=True)
-            for plan in plans
-            if partials[plan.name].count
-        )
+        nothing = CategoryTally(pa.chunked_array([pa.nulls(table.num_rows)]))
+        partials = {plan.name: column_partial(table.column(plan.name), plan, nothing) for plan in plans}
+        features = tuple(plan.described(partials[plan.name]) for plan in plans if partials[plan.name].count)
         schema = TableSchema(features=features, target=replace(self.target, task="multiclass"))
         transforms: list[Transform] = [fit_transform(schema, partials, name) for name in ("ordinal", "dense")]
         return {transform.encoding: transform.apply(table) for transform in transforms}
