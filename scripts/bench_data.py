@@ -1,10 +1,11 @@
 """Preparing a table: mlcluster against what one writes by hand, on the same work in one run.
 
     .venv/bin/python scripts/bench_data.py --adult ../shared/data/adult.parquet [--rows 1,5,20] [--repeats 3] \\
-        [--engines pyarrow,ours,ours-ray,map-batches,sklearn] [--out data.json] [--check]
+        [--engines pyarrow,ours,ours-ray,ours-1-node,ours-2-nodes,map-batches,sklearn] [--out data.json] [--check]
 
 `data_bench/work.py` says what the work is. Each engine runs in a process of its own; CPU-seconds, wall and peak memory
-are of all processes below it, imports and the start of a Ray session left out. Engines take turns, and the table shows
+are of all processes below it, imports and the start of a Ray session left out. `ours-1-node` and `ours-2-nodes` are
+Ray clusters of so many nodes with one CPU each, processes of this machine. Engines take turns, and the table shows
 medians. `--check` holds the shards of `pyarrow` and `ours` against an exact run.
 """
 
@@ -24,7 +25,7 @@ from typing import Any
 
 from bench_files import provenance, say, write_document
 
-ENGINES = ("pyarrow", "ours", "ours-ray", "map-batches", "sklearn")
+ENGINES = ("pyarrow", "ours", "ours-ray", "ours-1-node", "ours-2-nodes", "map-batches", "sklearn")
 BASELINE = "pyarrow"
 # One table in memory at once is what scikit-learn needs: beyond this it has no room.
 _SKLEARN_MILLIONS = 1
@@ -96,10 +97,10 @@ def run_engine(engine: str, source: Path, out: Path, *, is_checked: bool) -> dic
     command = [sys.executable, __file__, "--child", engine, "--source", str(source), "--folder", str(out)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise SystemExit(f"{engine} failed:\n{done.stderr[-3000:]}")
+        raise SystemExit(f"{engine} failed ({done.returncode}):\n{done.stderr[-3000:]}")
     found: dict[str, Any] = json.loads(done.stdout.strip().split("\n")[-1])
     found["megabytes"] = sum(path.stat().st_size for path in out.rglob("*.parquet")) / 1e6
-    if is_checked and engine in ("pyarrow", "ours", "ours-ray"):
+    if is_checked and (engine == BASELINE or engine.startswith("ours")):
         from data_bench.check import check
 
         found |= asdict(check(source, out))
@@ -111,11 +112,13 @@ def run_child(engine: str, source: Path, out: Path) -> dict[str, Any]:
 
     if engine in ("ours-ray", "map-batches"):
         start_ray()
+    elif engine in ("ours-1-node", "ours-2-nodes"):
+        start_ray(num_nodes=int(engine.split("-")[1]))
     if engine == "pyarrow":
         from data_bench.pyarrow_program import run
     elif engine == "ours":
         from data_bench.own import run
-    elif engine == "ours-ray":
+    elif engine.startswith("ours-"):
         from data_bench.own import run_on_ray as run
     elif engine == "map-batches":
         from data_bench.map_batches import run
@@ -124,8 +127,8 @@ def run_child(engine: str, source: Path, out: Path) -> dict[str, Any]:
     return asdict(measure(lambda: run(source, out)))
 
 
-def start_ray() -> None:
-    """A session of two CPUs, warmed up: its workers have imported what they need."""
+def start_ray(num_nodes: int = 0) -> None:
+    """A session of two CPUs, or so many nodes of one, warmed up: its workers have imported what they need."""
     import os
 
     import ray
@@ -134,9 +137,24 @@ def start_ray() -> None:
     os.environ.setdefault("RAY_DEDUP_LOGS", "0")
     paths = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
     os.environ["PYTHONPATH"] = paths
-    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**30)
+    if num_nodes:
+        join_nodes(num_nodes)
+    else:
+        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, object_store_memory=2**30)
     ray.data.DataContext.get_current().enable_progress_bars = False
     ray.data.range(4, override_num_blocks=4).map_batches(lambda batch: batch).materialize()
+
+
+def join_nodes(num_nodes: int) -> None:
+    """So many nodes of one CPU, each a raylet of its own with its own object store."""
+    import ray
+    from ray.cluster_utils import Cluster
+
+    here = {"num_cpus": 1, "object_store_memory": 2**29}
+    cluster = Cluster(initialize_head=True, head_node_args={"include_dashboard": False, **here})
+    for _ in range(num_nodes - 1):
+        cluster.add_node(**here)
+    ray.init(address=cluster.address, log_to_driver=False)
 
 
 def line(run: dict[str, Any]) -> str:

@@ -9,6 +9,7 @@ train/ validation/ test/
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,11 +30,14 @@ from mlcluster.data.source import Block, read_block
 from mlcluster.data.split import SPLITS, SplitLabels
 from mlcluster.data.target import encode_target
 from mlcluster.data.transform import Encoding, Transform
-from mlcluster.data.written import WrittenFile
+from mlcluster.data.written import FORMAT_VERSION, WrittenFile, refuse_changed_size
+from mlcluster.errors import DataError
 from mlcluster.spec import DataSpec
 
+_MANIFEST = "manifest.json"
+_TRANSFORMS = "transforms.json"
 # A shard has the rows of one split among so many of the source.
-_SHARD_ROWS = 1 << 19
+_SHARD_ROWS = 1 << 17
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,8 +51,33 @@ class Shards:
     manifest: Mapping[str, Any]
 
     def paths(self, split: str) -> list[Path]:
-        """The shards of a split, in the order of the source's rows."""
+        """The shards of a split, in the order of the source's rows.
+
+        Raises:
+            DataError: there is no such split.
+        """
+        if split not in SPLITS:
+            raise DataError(f"split = {split} is unknown; use one of {', '.join(SPLITS)}.")
         return sorted((self.folder / split).glob("shard-*.parquet"))
+
+    @classmethod
+    def load(cls, folder: Path) -> Shards:
+        """What `prepare_shards` left in `folder`.
+
+        Raises:
+            DataError: there is nothing of the kind, or a shard is missing or cut short.
+        """
+        try:
+            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
+            written = json.loads((folder / _TRANSFORMS).read_text(encoding="utf-8"))
+            if manifest["format_version"] != FORMAT_VERSION:
+                raise DataError(f"shards = {folder} has another format; prepare the data again.")
+            shards = _shards(folder, manifest, written)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = f"{type(error).__name__}: {error}"
+            raise DataError(f"shards = {folder} cannot be read ({reason}); prepare the data again.") from error
+        refuse_changed_size(folder, manifest["shards"])
+        return shards
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,12 +124,19 @@ def prepare_shards(
         quarantine = pa.concat_tables([part.quarantine for part in parts])
         pq.write_table(quarantine, unfinished / "quarantine.parquet", compression="zstd")
         manifest = _manifest(fitted, encoding, parts)
-        write_json(unfinished / "manifest.json", manifest)
-        write_json(unfinished / "transforms.json", {encoding: fitted.transforms[encoding].to_json()})
+        transforms: dict[str, Any] = {encoding: fitted.transforms[encoding].to_json()}
+        write_json(unfinished / _MANIFEST, manifest)
+        write_json(unfinished / _TRANSFORMS, transforms)
+    return _shards(folder, manifest, transforms)
+
+
+def _shards(folder: Path, manifest: Mapping[str, Any], transforms: Mapping[str, Any]) -> Shards:
+    """The record of a manifest and its one transform in JSON form."""
+    (transform,) = transforms.values()
     return Shards(
         folder=folder.absolute(),
-        transform=fitted.transforms[encoding],
-        schema=fitted.schema,
+        transform=Transform.from_json(transform),
+        schema=TableSchema.from_json(manifest["schema"]),
         num_rows=manifest["num_rows"],
         manifest=manifest,
     )

@@ -21,6 +21,7 @@ from blake3 import blake3
 from pyarrow import fs
 
 from mlcluster.data.files import Asked, Format, Location, find_files, format_of, locate, short_names
+from mlcluster.data.footers import footer
 from mlcluster.data.formats import bytes_of, common_schema, plain_type, read_text
 from mlcluster.data.places import first_line
 from mlcluster.errors import DataError
@@ -165,7 +166,7 @@ def read_block(
     try:
         if block.format == "parquet":
             with filesystem.open_input_file(block.path) as stream:
-                metadata = pq.read_metadata(stream)
+                metadata = footer(filesystem, block.path, stream)
                 held = set(metadata.schema.to_arrow_schema().names) & set(names)
                 coded = [f.name for f in fields if pa.types.is_dictionary(f.type) and f.name in held]
                 file = pq.ParquetFile(stream, metadata=metadata, read_dictionary=coded)

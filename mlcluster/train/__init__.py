@@ -7,6 +7,7 @@ a `Structure` (the model as numbers). Not here: which configuration, for how lon
 from mlcluster.train.ablation import ArmScores, Difference, paired_difference, score_arm
 from mlcluster.train.baseline import constant_scores
 from mlcluster.train.families import FAMILIES, check_families, warm_up
+from mlcluster.train.feeding import Share, Shuffle, TorchBatch, TorchBatches
 from mlcluster.train.learner import (
     DataSize,
     Encoding,
@@ -63,10 +64,14 @@ __all__ = [
     "MetricDefinition",
     "OnGpu",
     "Segment",
+    "Share",
+    "Shuffle",
     "Span",
     "SpansCost",
     "Structure",
     "Together",
+    "TorchBatch",
+    "TorchBatches",
     "TrainingData",
     "TreeEnsemble",
     "TrialReport",
