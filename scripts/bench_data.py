@@ -12,6 +12,7 @@ medians. `--check` holds the shards of `pyarrow` and `ours` against an exact run
 from __future__ import annotations
 
 import argparse
+import atexit
 import json
 import shutil
 import statistics
@@ -155,6 +156,7 @@ def join_nodes(num_nodes: int) -> None:
     for _ in range(num_nodes - 1):
         cluster.add_node(**here)
     ray.init(address=cluster.address, log_to_driver=False)
+    atexit.register(ray.shutdown)  # before the nodes end, which the cluster has registered before
 
 
 def line(run: dict[str, Any]) -> str:

@@ -16,6 +16,10 @@ from mlcluster.errors import ClusterError, MlclusterError
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
+_GROUPS_PER_CPU = 4
+# Of rows that one call works through at most: enough for its work to take longer than its scheduling.
+_GROUP_ROWS = 1 << 20
+
 
 class RayDataEngine:
     """Runs blocks on the Ray session that is already there; never starts one. See `data.engine.Engine`.
@@ -41,7 +45,8 @@ class RayDataEngine:
         if not tasks:
             return []
         # As bytes: Ray Data would otherwise look into the tasks and guess an Arrow type for their fields.
-        items = [{"index": index, "task": cloudpickle.dumps(task)} for index, task in enumerate(tasks)]
+        groups = _grouped(tasks, _GROUPS_PER_CPU * max(1, int(ray.cluster_resources().get("CPU", 1))))
+        items = [{"index": index, "tasks": cloudpickle.dumps(group)} for index, group in enumerate(groups)]
         with _quiet():
             try:
                 dataset = ray.data.from_items(items, override_num_blocks=len(items))
@@ -51,7 +56,8 @@ class RayDataEngine:
                 raise ClusterError(
                     f"ray = data pipeline failed ({reason}); look into Ray's logs and run again."
                 ) from error
-        results = [cloudpickle.loads(row["result"]) for row in sorted(rows, key=lambda row: row["index"])]
+        ordered = sorted(rows, key=lambda row: row["index"])
+        results = [result for row in ordered for result in cloudpickle.loads(row["results"])]
         for result in results:
             if isinstance(result, MlclusterError):
                 raise result
@@ -65,11 +71,32 @@ class _Work:
         self._function = function
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        results = [self._result(task) for task in cloudpickle.loads(row["tasks"])]
+        return {"index": row["index"], "results": cloudpickle.dumps(results)}
+
+    def _result(self, task: Any) -> Any:
         try:
-            result = self._function(cloudpickle.loads(row["task"]))
+            return self._function(task)
         except MlclusterError as error:
-            result = error
-        return {"index": row["index"], "result": cloudpickle.dumps(result)}
+            return error
+
+
+def _grouped(tasks: Sequence[Task], num_groups: int) -> list[list[Task]]:
+    """Consecutive tasks together, since Ray Data starts about ten calls a second, whatever they do.
+
+    At most about `num_groups`, and more where a group would have more than `_GROUP_ROWS` rows.
+    """
+    num_rows = [int(getattr(task, "num_rows", _GROUP_ROWS)) for task in tasks]
+    limit = min(_GROUP_ROWS, -(-sum(num_rows) // num_groups))
+    groups: list[list[Task]] = [[]]
+    held = 0
+    for task, rows in zip(tasks, num_rows, strict=True):
+        if groups[-1] and held + rows > limit:
+            groups.append([])
+            held = 0
+        groups[-1].append(task)
+        held += rows
+    return groups
 
 
 @contextmanager
