@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -49,6 +51,7 @@ def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
             engine=engine,
             cache=context.sources,
         )
+        snapshot = snapshot.with_parent(parent_of(context.run, snapshot.digest, context.workspace.runs()))
         audit = _audited(context) if context.spec.data.labels.audit else None
         gap = measure_time_gap(snapshot, context.seed)
     context.run.update(data="done")
@@ -61,6 +64,16 @@ def run_data_stage(context: RunContext, engine: Engine) -> DatasetSnapshot:
     if audit is not None:
         context.progress.say(f"         {audit}")
     return snapshot
+
+
+def parent_of(current: RunFolder, digest: str, runs: Sequence[RunFolder]) -> str | None:
+    """The snapshot before this one in the project: data that is what it was keeps the parent that it had."""
+    for run in reversed(runs):
+        if run.path != current.path and run.state().get("data") == "done":
+            manifest = json.loads((run.snapshot / "manifest.json").read_text(encoding="utf-8"))
+            parent: str | None = manifest["digest"] if manifest["digest"] != digest else manifest.get("parent")
+            return parent
+    return None
 
 
 def _audited(context: RunContext) -> str:

@@ -47,7 +47,7 @@ if __name__ == "__main__":
 @click.option("--sample", type=click.Choice(list(SAMPLES)), default="breast-cancer", show_default=True)
 @click.option("--force", is_flag=True, help="Write into a folder that is not empty.")
 def init(folder: Path, sample: str, force: bool) -> None:
-    """Make a project in FOLDER: sample data, project file, jobs/ and cluster-configs/."""
+    """Make a project in FOLDER: sample data, project file, jobs/, cluster-configs/ and tests/."""
     project = folder.resolve().name
     if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]{0,62}", project):
         raise SpecError(f"FOLDER = {project} is no usable project name; use letters, digits, - and _.")
@@ -61,7 +61,8 @@ def init(folder: Path, sample: str, force: bool) -> None:
     (folder / "request.json").write_text(json.dumps(_request(table, chosen), indent=1) + "\n", encoding="utf-8")
     (folder / ".gitignore").write_text(".mlcluster/\nmlflow.db\nmlruns/\n", encoding="utf-8")
     write_jobs(folder / "jobs")
-    _write_cluster_configs(folder / "cluster-configs")
+    for name in ("cluster-configs", "tests"):
+        _write_templates(name, folder / name)
     click.echo(f"made {folder}: edit mlcluster.yaml, then `mlcluster plan` and `mlcluster run`")
 
 
@@ -73,10 +74,12 @@ def write_jobs(folder: Path) -> None:
         (folder / f"{name}.py").write_text(_JOB.format(name=name, what=what, words=words), encoding="utf-8")
 
 
-def _write_cluster_configs(folder: Path) -> None:
+def _write_templates(name: str, folder: Path) -> None:
+    """The files of one of the package's folders of templates, as they are."""
     folder.mkdir(parents=True, exist_ok=True)
-    for entry in (resources.files("mlcluster.cli") / "templates" / "cluster-configs").iterdir():
-        (folder / entry.name).write_text(entry.read_text(encoding="utf-8"), encoding="utf-8")
+    for entry in (resources.files("mlcluster.cli") / "templates" / name).iterdir():
+        if entry.is_file():
+            (folder / entry.name).write_text(entry.read_text(encoding="utf-8"), encoding="utf-8")
 
 
 def _project_file(project: str, sample: Sample) -> str:

@@ -43,7 +43,7 @@ from mlcluster.cli.stores import LaterTracker, open_tracker, registry_of
 from mlcluster.cli.tune_stage import read_story, trial_of
 from mlcluster.cli.workspace import RunFolder
 from mlcluster.cost import Ledger
-from mlcluster.data import conform, rows_to_table
+from mlcluster.data import DatasetSnapshot, conform, rows_to_table
 from mlcluster.data.augment import check_group, check_images
 from mlcluster.errors import SpecError
 from mlcluster.registry import Bundle
@@ -187,11 +187,23 @@ class Project(DataProject):
         """The model behind the endpoint (or the newest that passed its gates), loaded here."""
         from mlcluster.serve.predictor import Predictor
 
+        run = self._deployed_run()
+        return Predictor(Bundle.read(run.bundle(run.state()["version"])))
+
+    def snapshot(self) -> DatasetSnapshot:
+        """The data that this model was learned from.
+
+        Raises:
+            SpecError: no model has passed its gates yet.
+            DataError: the snapshot was altered or removed since.
+        """
+        return DatasetSnapshot.load(self._deployed_run().snapshot)
+
+    def _deployed_run(self) -> RunFolder:
         self.workspace.latest_run()  # says so where there is no run at all
         for run in reversed(self.workspace.runs()):
-            version = run.state().get("version")
-            if version is not None:
-                return Predictor(Bundle.read(run.bundle(version)))
+            if run.state().get("version") is not None:
+                return run
         raise SpecError("this project has no verified model yet; make one with `mlcluster run`.")
 
     def lineage(self, prediction_id: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +92,12 @@ class DatasetSnapshot:
     def quarantine(self) -> pa.Table:
         """The rows that broke an expectation, as they stood in the source, with a column `reason`."""
         return pq.read_table(self.folder / _QUARANTINE)
+
+    def with_parent(self, digest: str | None) -> DatasetSnapshot:
+        """The same data, and in its manifest which snapshot came before; the digest hangs on the data alone."""
+        later = replace(self, manifest={**self.manifest, "parent": digest})
+        later.save()
+        return later
 
     def save(self) -> Path:
         """Write manifest and transforms beside the data; returns the manifest's path."""

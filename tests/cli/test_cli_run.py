@@ -183,6 +183,13 @@ def test_a_project_in_python_answers_as_the_command_line_does(
     assert project.predict(features.slice(0, 2).to_pylist()).labels == [answer["label"] for answer in batch[:2]]
 
 
+def test_the_parity_test_that_init_wrote_holds(served: Served) -> None:
+    command = (sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider")
+    done = run_process(served.folder, "tests/test_parity.py", command=command)
+    assert done.code == 0, done.stdout
+    assert "2 passed" in done.stdout
+
+
 def test_predict_reads_csv_and_json_as_it_reads_parquet(
     served: Served, snapshot: DatasetSnapshot, batch: list[dict[str, Any]]
 ) -> None:
