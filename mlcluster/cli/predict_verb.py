@@ -10,18 +10,33 @@ import click
 
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
 from mlcluster.data import rows_to_table
-from mlcluster.errors import DataError
+from mlcluster.errors import DataError, SpecError
 
 
 @click.command()
 @project_options
 @json_option
-@click.argument("rows", type=click.Path(path_type=Path))
-def predict(config: Path, overrides: tuple[str, ...], as_json: bool, rows: Path) -> None:
-    """Answer the rows of ROWS (.parquet, .csv, or .json with an object, a list of objects, or objects by line)."""
-    project = load_project(config, overrides)
+@click.argument("rows")
+@click.option("--out", type=click.Path(path_type=Path), help="Write a Parquet file, or a folder of them; for any size.")
+@click.option("--keep", help="With --out: the columns to write before the answers, with commas; all by default.")
+def predict(
+    config: Path, overrides: tuple[str, ...], as_json: bool, rows: str, out: Path | None, keep: str | None
+) -> None:
+    """Answer the rows of ROWS (.parquet, .csv, or .json with an object, a list of objects, or objects by line).
+
+    With --out, ROWS may also be a folder, a glob or a URI.
+    """
+    project = load_project(config, overrides, quiet=False)
+    if out is not None:
+        kept = None if keep is None else [name for name in keep.split(",") if name]
+        num_rows = project.score(rows, out, kept=kept)
+        if as_json:
+            print_json({"rows": num_rows, "out": str(out)})
+        return
+    if keep is not None:
+        raise SpecError("--keep = what stands before the answers in a file; name the file with --out.")
     predictor = project.deployed()
-    answers = project.predict(_read_rows(rows, predictor.schema))
+    answers = project.predict(_read_rows(Path(rows), predictor.schema))
     output: list[dict[str, Any]] = []
     for label, scores in zip(answers.labels, answers.scores.tolist(), strict=True):
         if predictor.classes:

@@ -54,6 +54,7 @@ from mlcluster.tune import StudyReport, StudyStory, TrialStory
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mlcluster.serve.batch import ScoreProgress
     from mlcluster.serve.predictor import Prediction, Predictor
 
 
@@ -182,6 +183,31 @@ class Project(DataProject):
         if isinstance(rows, Sequence):
             return predictor.predict(rows_to_table(rows, predictor.schema))
         return predictor.predict(conform(rows, predictor.schema))
+
+    def score(self, rows: str, out: Path, *, kept: Sequence[str] | None = None) -> int:
+        """The deployed model's answers to a table of any size, by path, glob or URI, as Parquet; see `serve.batch`.
+
+        Raises:
+            SpecError: no model has passed its gates yet.
+            DataError: the rows cannot be read, or one does not fit the model; `out` stays as it was.
+        """
+        from mlcluster.data.source import read_source
+        from mlcluster.serve.batch import score_table
+
+        run = self._deployed_run()
+        source = read_source(rows, base=Path.cwd(), key="ROWS")
+        started = time.monotonic()
+
+        def tell(done: ScoreProgress) -> None:
+            share = done.num_done / done.num_tasks
+            left = f", {(time.monotonic() - started) * (1 / share - 1):.0f} s left" if share else ""
+            self._progress.live(f"predict  {share:.0%} of {done.num_rows:,} rows{left}")
+
+        bundle = run.bundle(run.state()["version"])
+        num_rows = score_table(source, bundle, out.absolute(), engine=self._engine(), kept=kept, say=tell)
+        seconds = time.monotonic() - started
+        self._progress.stage("predict", f"{num_rows:,} rows in {seconds:.1f} s ({num_rows / seconds:,.0f} a second)")
+        return num_rows
 
     def deployed(self) -> Predictor:
         """The model behind the endpoint (or the newest that passed its gates), loaded here."""

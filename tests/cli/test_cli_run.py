@@ -204,6 +204,20 @@ def test_predict_reads_csv_and_json_as_it_reads_parquet(
         assert [json.loads(line)["label"] for line in lines] == [row["label"] for row in batch[:5]], name
 
 
+def test_a_whole_table_is_answered_into_parquet(
+    served: Served, snapshot: DatasetSnapshot, batch: list[dict[str, Any]]
+) -> None:
+    pq.write_table(snapshot.table("test"), served.folder / "many.parquet", row_group_size=20)
+    scored = run_here(served.folder, "predict", "many.parquet", "--out", "answers.parquet", "--json")
+    assert scored.code == 0, scored.stderr
+    assert scored.json == {"rows": len(batch), "out": "answers.parquet"}
+    answers = pq.read_table(served.folder / "answers.parquet")
+    assert answers["prediction"].to_pylist() == [answer["label"] for answer in batch]
+    assert answers["mean_radius"].equals(snapshot.table("test")["mean_radius"])
+    alone = run_here(served.folder, "predict", "many.parquet", "--keep", "mean_radius")
+    assert (alone.code, alone.complaint.startswith("--keep = ")) == (2, True)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "complaint"),
     [
