@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -83,7 +84,8 @@ def build_app(
         yield
         record.close()
 
-    app = FastAPI(title=predictor.name, version=__version__, redoc_url=None, lifespan=lifespan)
+    # The usual one makes a page that loads its script from a network of delivery, which a closed network has not.
+    app = FastAPIOffline(title=predictor.name, version=__version__, redoc_url=None, lifespan=lifespan)
     document = openapi_document(predictor, server_version=__version__)
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents
     for path, method, endpoint in routes.table():
@@ -109,6 +111,7 @@ class _Routes:
         # Columns that the source had and the model does not take may come along.
         self._ignored = {predictor.schema.target.name, *predictor.schema.non_features}
         self._names = predictor.schema.feature_names
+        self._page = home_page(predictor)
 
     def table(self) -> list[tuple[str, str, Endpoint]]:
         """Path, method and endpoint of every route."""
@@ -132,8 +135,8 @@ class _Routes:
             ]
         return routes
 
-    async def _home(self, request: Request) -> Response:
-        return HTMLResponse(home_page(self._predictor, base_url=str(request.base_url).rstrip("/")))
+    async def _home(self, _: Request) -> Response:
+        return HTMLResponse(self._page.document, headers={"content-security-policy": self._page.policy})
 
     async def _server_metadata(self, _: Request) -> Response:
         return _json({"name": "mlcluster", "version": __version__, "extensions": ["binary_tensor_data"]})
