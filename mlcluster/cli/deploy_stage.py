@@ -22,6 +22,7 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int, previous
         return ServePlan(
             name=context.spec.project,
             bundle_files=which.files(),
+            trusted=context.keys.trusted,
             min_replicas=serve.replicas.min,
             max_replicas=serve.replicas.max,
             target_ongoing=serve.target_ongoing,

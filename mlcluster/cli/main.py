@@ -31,6 +31,7 @@ VERBS = {
     "cost": ("cost", "Show forecast and actual cost by stage and trial."),
     "report": ("report", "Write the study's report, one page with pictures."),
     "lineage": ("lineage", "Trace a prediction back to data, code and dollars."),
+    "key": ("key", "Make the keys that sign models."),
     "submit": ("submit", "Run a stage as a job on a Ray cluster."),
     "down": ("down", "End the endpoint and the local Ray under it."),
 }

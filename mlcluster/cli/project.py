@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from mlcluster.cli.bundle_keys import BundleKeys
 from mlcluster.cli.data_project import DataProject
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
@@ -109,6 +110,7 @@ class Project(DataProject):
             check_images(self.spec.data.augment, kinds.values())
             check_families(self.spec.models, kinds)
             check_gates(self.spec, kinds)
+            self._keys()
             metric = resolve_metric(self.spec, found.task)
             lease = lease_workers(self.spec, self._machine(), sizes)
             around = stage_forecasts(lease, num_rows=found.num_rows)
@@ -190,6 +192,7 @@ class Project(DataProject):
         Raises:
             SpecError: no model has passed its gates yet.
             DataError: the rows cannot be read, or one does not fit the model; `out` stays as it was.
+            BundleError: the model is damaged, or signed by nobody whom the project trusts.
         """
         from mlcluster.data.source import read_source
         from mlcluster.serve.batch import score_table
@@ -204,6 +207,7 @@ class Project(DataProject):
             self._progress.live(f"predict  {share:.0%} of {done.num_rows:,} rows{left}")
 
         bundle = run.bundle(run.state()["version"])
+        self._keys().read_bundle(bundle)
         num_rows = score_table(source, bundle, out.absolute(), engine=self._engine(), kept=kept, say=tell)
         seconds = time.monotonic() - started
         self._progress.stage("predict", f"{num_rows:,} rows in {seconds:.1f} s ({num_rows / seconds:,.0f} a second)")
@@ -214,7 +218,7 @@ class Project(DataProject):
         from mlcluster.serve.predictor import Predictor
 
         run = self._deployed_run()
-        return Predictor(Bundle.read(run.bundle(run.state()["version"])))
+        return Predictor(self._keys().read_bundle(run.bundle(run.state()["version"])))
 
     def snapshot(self) -> DatasetSnapshot:
         """The data that this model was learned from.
@@ -370,8 +374,12 @@ class Project(DataProject):
             meter=StageMeter(ledger, usd_per_second=usd_per_second),
             progress=self._progress,
             sources=self._catalogue.cache,
+            keys=self._keys(),
             seed=self.options.seed,
         )
+
+    def _keys(self) -> BundleKeys:
+        return BundleKeys.read(self.spec.serve, self.folder)
 
     def _served_bundle(self) -> Bundle | None:
         endpoint = self.endpoint()

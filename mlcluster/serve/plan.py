@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mlcluster.registry import TrustedKeys
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServePlan:
@@ -13,6 +15,8 @@ class ServePlan:
     name: str
     """Of the Serve application: a second plan of this name replaces the first without a gap."""
     bundle_files: Mapping[str, bytes]
+    trusted: TrustedKeys | None = None
+    """Who must have signed the bundle; None asks for no signature."""
     min_replicas: int = 0
     max_replicas: int = 4
     target_ongoing: float = 8

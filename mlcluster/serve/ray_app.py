@@ -149,7 +149,7 @@ def undeploy(name: str) -> None:
 
 def _checked_predictor(plan: ServePlan) -> Predictor:
     """The plan's predictor, after one prediction."""
-    predictor = Predictor(Bundle.from_files(plan.bundle_files))
+    predictor = Predictor(Bundle.from_files(plan.bundle_files, trusted=plan.trusted))
     columns = {name: [value] for name, value in example_row(predictor).items()}
     predictor.predict(columns_to_table(columns, predictor.schema))
     return predictor

@@ -25,7 +25,10 @@ from tests.cli.projects import Outcome, demo_in, free_ports, run_here, run_proce
 # Ray Serve, MLflow and Triton's client warn about their own use of pydantic, pandas and gevent when they are imported.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
 
-SETTINGS = ("--set", "tune.budget.minutes=0.5", "--set", "serve.replicas=1..3", "--set", "serve.target_ongoing=5")
+SETTINGS = (
+    *("--set", "tune.budget.minutes=0.5", "--set", "serve.replicas=1..3", "--set", "serve.target_ongoing=5"),
+    *("--set", "serve.signing_key=team", "--set", "serve.trusted_keys=[team.pub]"),
+)
 PROMISED_KEYS = {
     "model_version", "family", "validation", "test", "baseline", "gates", "forecast_usd", "spent_usd", "cap_usd",
     "seconds", "trials", "endpoint", "run_id",
@@ -63,6 +66,7 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     port = free_ports(1)[0]
     with demo_in(tmp_path_factory.mktemp("run")) as folder:
+        assert run_process(folder, "key", "signing", "team").code == 0
         outcome = run_process(folder, "run", "--json", "--port", str(port), *SETTINGS)
         assert outcome.code == 0, outcome.stderr
         yield Served(folder=folder, port=port, outcome=outcome)
@@ -202,6 +206,26 @@ def test_predict_reads_csv_and_json_as_it_reads_parquet(
     for name in ("rows.csv", "rows.json", "rows.jsonl"):
         lines = run_here(served.folder, "predict", name).stdout.splitlines()
         assert [json.loads(line)["label"] for line in lines] == [row["label"] for row in batch[:5]], name
+
+
+@pytest.mark.usefixtures("batch")
+def test_a_model_is_asked_only_if_a_key_that_is_trusted_has_signed_it(served: Served, mlflow_client: Any) -> None:
+    assert run_here(served.folder, "key", "signing", "theirs").code == 0
+
+    def predicted(key: str) -> Outcome:
+        keys = ("--set", f"serve.signing_key={key}", "--set", f"serve.trusted_keys=[{key}.pub]")
+        return run_here(served.folder, "predict", "test.parquet", *keys)
+
+    assert predicted("team").code == 0
+    refused = predicted("theirs")
+    assert (refused.code, refused.complaint.startswith("manifest.sig is by the key ")) == (2, True)
+    unknown = run_here(served.folder, "plan", "--set", "serve.trusted_keys=[team.pub]")
+    assert (unknown.code, "would refuse each new model" in unknown.complaint) == (2, True)
+    bundle = served.run_folder / f"bundle-{served.summary['model_version']}"
+    registered = Path(mlflow_client.download_artifacts(served.summary["run_id"], "model/data/bundle"))
+    contents = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (bundle, registered)]
+    assert contents[0] == contents[1]
+    assert "manifest.sig" in contents[0]
 
 
 def test_a_whole_table_is_answered_into_parquet(
