@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from mlcluster.cli.bundle_keys import BundleKeys
 from mlcluster.cli.data_project import DataProject
+from mlcluster.cli.late_labels import add_labels
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
@@ -55,6 +56,7 @@ from mlcluster.tune import StudyReport, StudyStory, TrialStory
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from mlcluster.monitor import LiveReport
     from mlcluster.serve.batch import ScoreProgress
     from mlcluster.serve.predictor import Prediction, Predictor
 
@@ -236,8 +238,29 @@ class Project(DataProject):
                 return run
         raise SpecError("this project has no verified model yet; make one with `mlcluster run`.")
 
+    def add_feedback(self, path: Path) -> int:
+        """Adds labels that came later, from a file with the columns `prediction_id` and `label`; how many.
+
+        Raises:
+            SpecError: no model has passed its gates yet.
+            DataError: the file cannot be read, or a row is wrong; none of them is added.
+        """
+        target = self.snapshot().schema.target
+        return add_labels(path, self.workspace.predictions, target, model=self.spec.project)
+
+    def live_quality(self) -> LiveReport:
+        """How good the live answers are, version by version, by the labels that came for them.
+
+        Raises:
+            SpecError: no model has passed its gates yet.
+        """
+        from mlcluster.monitor import live_quality
+
+        return live_quality(self.workspace.predictions, self.snapshot().schema.target, seed=self.options.seed)
+
     def lineage(self, prediction_id: str) -> dict[str, Any]:
         """From a prediction id to the model version, trial, configuration, data, code and dollars."""
+        from mlcluster.serve.feedback import read_feedback
         from mlcluster.serve.records import find_record, parse_prediction_id
 
         parsed = parse_prediction_id(prediction_id)
@@ -245,9 +268,14 @@ class Project(DataProject):
             raise SpecError("this project has no run yet; start one with `mlcluster run`.")
         version = registry_of(open_tracker(self.spec, self.workspace)).version(parsed.model, parsed.version)
         record = find_record(self.workspace.predictions, prediction_id)
+        labels = read_feedback(self.workspace.predictions)
         tags = {key.removeprefix("mlcluster."): value for key, value in version.tags.items()}
         return {
-            "prediction": {"id": prediction_id, "record": None if record is None else asdict(record)},
+            "prediction": {
+                "id": prediction_id,
+                "record": None if record is None else asdict(record),
+                "feedback": {str(row): item.label for (of, row), item in labels.items() if of == parsed.request_id},
+            },
             "model_version": {"name": version.name, "version": version.version, "aliases": list(version.aliases)},
             "mlflow_run_id": version.run_id,
             "run": tags.get("run"),

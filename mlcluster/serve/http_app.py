@@ -26,6 +26,8 @@ from starlette.responses import HTMLResponse, Response
 from mlcluster import __version__
 from mlcluster.data import RowError, columns_to_table
 from mlcluster.errors import DataError
+from mlcluster.serve.feedback import FeedbackLog
+from mlcluster.serve.feedback_route import feedback_endpoint
 from mlcluster.serve.home_page import home_page
 from mlcluster.serve.inference_protocol import HEADER_LENGTH, infer_response, parse_infer_request
 from mlcluster.serve.invocations import parse_csv_invocation, parse_json_invocation
@@ -68,12 +70,14 @@ def build_app(
     *,
     record: RecordSink,
     limits: RequestLimits | None = None,
+    feedback: FeedbackLog | None = None,
     replica: str = "",
     echo_request_id: bool = True,
 ) -> FastAPI:
     """The application that answers for `predictor`, and writes what it answered to `record`.
 
-    `replica` labels the metrics. `echo_request_id` is off behind a server that writes x-request-id itself.
+    Labels that come later go to `feedback`; without it there is no route for them. `replica` labels the metrics.
+    `echo_request_id` is off behind a server that writes x-request-id itself.
     """
     limits = limits or RequestLimits()
     metrics = ServingMetrics(model=predictor.name, version=predictor.version, replica=replica)
@@ -86,9 +90,12 @@ def build_app(
 
     # The usual one makes a page that loads its script from a network of delivery, which a closed network has not.
     app = FastAPIOffline(title=predictor.name, version=__version__, redoc_url=None, lifespan=lifespan)
-    document = openapi_document(predictor, server_version=__version__)
+    document = openapi_document(predictor, server_version=__version__, takes_feedback=feedback is not None)
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents
-    for path, method, endpoint in routes.table():
+    table = routes.table()
+    if feedback is not None:
+        table.append(("/feedback", "POST", feedback_endpoint(predictor, feedback, limits)))
+    for path, method, endpoint in table:
         app.router.add_route(path, _labelled(path, endpoint), methods=[method], include_in_schema=False)
     app.add_exception_handler(RequestError, refuse)
     app.add_exception_handler(HTTPException, refuse_route)

@@ -26,6 +26,7 @@ from ray.serve.config import AutoscalingConfig, HTTPOptions, ProxyLocation
 from mlcluster.data import columns_to_table
 from mlcluster.errors import ClusterError
 from mlcluster.registry import Bundle
+from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.http_app import build_app
 from mlcluster.serve.openapi import example_row
 from mlcluster.serve.plan import Endpoint, ServePlan
@@ -50,6 +51,7 @@ class ModelReplica:
         _bind_replica_port_to_its_node()
         self._predictor = Predictor(Bundle.from_files(bundle_files))
         self._records: RecordSink = NoRecords() if records_folder is None else JsonlRecordSink(Path(records_folder))
+        self._feedback = None if records_folder is None else FeedbackLog(Path(records_folder))
         self._limits = RequestLimits(max_in_flight=max_ongoing)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -57,6 +59,7 @@ class ModelReplica:
         return build_app(
             self._predictor,
             record=self._records,
+            feedback=self._feedback,
             limits=self._limits,
             replica=serve.get_replica_context().replica_id.unique_id,
             echo_request_id=False,

@@ -15,6 +15,7 @@ import re
 import secrets
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -160,6 +161,15 @@ def parse_prediction_id(text: str) -> PredictionId:
         raise DataError(f"prediction id = {text[:80]!r} is none; copy it from the x-prediction-id of an answer.")
     row = None if match["row"] is None else int(match["row"])
     return PredictionId(model=match["model"], version=match["version"], uid=match["uid"], row=row)
+
+
+def read_records(folder: Path) -> Iterator[PredictionRecord]:
+    """Every record in `folder`, oldest file first; a line that was cut short is none."""
+    for path in sorted(folder.glob("predictions-*.jsonl")):
+        with path.open(encoding="ascii", errors="replace") as file:
+            for line in file:
+                if line.endswith("}\n"):
+                    yield PredictionRecord(**json.loads(line))
 
 
 def find_record(folder: Path, prediction_id: str) -> PredictionRecord | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ import pytest
 from mlcluster import Project
 from mlcluster.cli.ray_local import LocalRay, is_port_free
 from mlcluster.data import DatasetSnapshot
+from mlcluster.serve import find_record
 from mlcluster.tune import read_journal
 from tests.cli.projects import Outcome, demo_in, free_ports, run_here, run_process
 
@@ -397,6 +399,28 @@ def test_the_model_version_has_its_alias_signature_and_example(
     assert model.signature.inputs.input_names() == list(snapshot.schema.feature_names)
     assert model.saved_input_example_info is not None
     assert list(Path(mlflow_client.download_artifacts(version.run_id, "model")).rglob("*.pkl")) == []
+
+
+def test_a_label_that_comes_later_is_joined_with_its_prediction(served: Served, tmp_path: Path) -> None:
+    request = (served.folder / "request.json").read_bytes()
+    prediction_id = httpx.post(served.summary["infer_url"], content=request, timeout=60).headers["x-prediction-id"]
+    url = served.summary["infer_url"].partition("/v2/")[0]
+    told = httpx.post(f"{url}/feedback", json={"prediction_id": prediction_id, "label": "benign"}, timeout=60)
+    assert (told.status_code, told.json()) == (200, {"accepted": 1}), told.text
+    assert run_here(served.folder, "lineage", "--json", prediction_id).json["prediction"]["feedback"] == {"0": "benign"}
+    deadline = time.monotonic() + 30  # a record reaches its file within a second of its answer
+    while find_record(served.folder / ".mlcluster" / "predictions", prediction_id) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (tmp_path / "late.json").write_text(json.dumps({"prediction_id": f"{prediction_id}#0", "label": "malignant"}))
+    found = run_here(served.folder, "feedback", str(tmp_path / "late.json"), "--json").json
+    (version,) = found["versions"]
+    assert (found["added"], version["version"], version["num_labelled"]) == (1, served.summary["model_version"], 1)
+    assert version["shortage"].startswith("not enough data (1 rows")
+    assert "1 with a label" in run_here(served.folder, "feedback").stdout
+    (tmp_path / "wrong.csv").write_text(f"prediction_id,label\n{prediction_id},unsure\n")
+    refused = run_here(served.folder, "feedback", str(tmp_path / "wrong.csv"))
+    assert (refused.code, "row 0: label = 'unsure' is no class of" in refused.complaint) == (2, True)
 
 
 def test_a_prediction_is_traced_to_everything_it_came_from(
