@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from mlcluster.cli.data_stage import run_data_stage
 from mlcluster.cli.bundle_keys import BundleKeys
+from mlcluster.cli.data_stage import run_data_stage
 from mlcluster.cli.leasing import Lease
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.progress import Progress

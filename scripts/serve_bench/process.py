@@ -1,0 +1,96 @@
+"""A server in a process of its own, and what its whole tree of processes has burnt."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+_START_SECONDS = 120.0
+SERVERS = ("bare", "fastapi", "ours", "ours-no-records")
+
+
+class Server:
+    """One that answers on `port` of loopback."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.port = port
+        self._process = psutil.Process(process.pid)
+
+    @property
+    def cpu_seconds(self) -> float:
+        """Of the process and all below it, up to now."""
+        total = 0.0
+        for process in (self._process, *self._process.children(recursive=True)):
+            times = process.cpu_times()
+            total += times.user + times.system
+        return total
+
+
+@contextmanager
+def served(script: Path, server: str, bundle: Path, scratch: Path) -> Iterator[Server]:
+    """The server, once it answers; it is ended afterwards."""
+    port = _free_port()
+    command = [sys.executable, str(script), "--child", server, "--bundle", str(bundle), "--port", str(port)]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    log = (scratch / f"{server}.log").open("ab")
+    process = subprocess.Popen([*command, "--scratch", str(scratch)], stderr=log, stdout=log, env=environment)
+    try:
+        _wait(process, port)
+        yield Server(process, port)
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        log.close()
+
+
+def run(server: str, bundle_folder: Path, port: int, scratch: Path) -> None:
+    """In the child: the server, until it is ended."""
+    import uvicorn
+
+    from mlcluster.registry import Bundle
+
+    bundle = Bundle.read(bundle_folder)
+    if server == "bare":
+        from serve_bench.bare import build
+
+        app = build(bundle)
+    elif server == "fastapi":
+        from serve_bench.by_fastapi import build
+
+        app = build(bundle)
+    else:
+        from serve_bench.own import build
+
+        app = build(bundle, scratch / "records" if server == "ours" else None)
+    uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False, log_level="error")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+    deadline = time.monotonic() + _START_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise SystemExit(f"the server ended with {process.returncode}; see its log")
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise SystemExit("the server did not answer in time")
