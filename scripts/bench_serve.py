@@ -125,16 +125,16 @@ def table(runs: Sequence[dict[str, Any]]) -> list[str]:
         "| model | form | rows | connections | server | CPU-µs | as fast as bare | requests/s | p50 ms |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    cases = dict.fromkeys((run["model"], run["form"], run["rows"], run["connections"]) for run in runs)
+    cases = dict.fromkeys((one["model"], one["form"], one["rows"], one["connections"]) for one in runs)
     for case in cases:
-        here = [run for run in runs if (run["model"], run["form"], run["rows"], run["connections"]) == case]
-        baseline = {run["repeat"]: run["cpu_us"] for run in here if run["server"] == BASELINE}
-        for server in dict.fromkeys(run["server"] for run in here):
-            own = [run for run in here if run["server"] == server]
+        here = [one for one in runs if (one["model"], one["form"], one["rows"], one["connections"]) == case]
+        baseline = {one["repeat"]: one["cpu_us"] for one in here if one["server"] == BASELINE}
+        for server in dict.fromkeys(one["server"] for one in here):
+            own = [one for one in here if one["server"] == server]
             cpu, rate, p50 = (
-                statistics.median(run[key] for run in own) for key in ("cpu_us", "requests_per_second", "p50_us")
+                statistics.median(one[key] for one in own) for key in ("cpu_us", "requests_per_second", "p50_us")
             )
-            ratios = [baseline[run["repeat"]] / run["cpu_us"] for run in own if run["repeat"] in baseline]
+            ratios = [baseline[one["repeat"]] / one["cpu_us"] for one in own if one["repeat"] in baseline]
             shown = f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})" if ratios else "-"
             words = [*map(str, case), server, f"{cpu:.0f}", shown, f"{rate:.0f}", f"{p50 / 1000:.2f}"]
             lines.append(f"| {' | '.join(words)} |")

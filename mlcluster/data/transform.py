@@ -180,9 +180,9 @@ class Transform:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
-    def _numbers(self) -> _NumberWriter:
+    def _numbers(self) -> NumberWriter:
         numbers = [column for column in self.columns if isinstance(column, RawNumber | ScaledNumber)]
-        return _NumberWriter(numbers, [self.feature_slices[column.name].start for column in numbers])
+        return NumberWriter(numbers, [self.feature_slices[column.name].start for column in numbers])
 
     @cached_property
     def _images(self) -> tuple[ImagePixels, ...]:
@@ -197,7 +197,7 @@ class Transform:
         )
 
 
-class _NumberWriter:
+class NumberWriter:
     """All number columns at once: a row costs a handful of numpy calls, not a handful a column."""
 
     def __init__(self, columns: list[Any], starts: list[int]) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from mlcluster.serve.json_body import json_type, parse_object, refuse_unknown
 from mlcluster.serve.problem import invalid, malformed
 from mlcluster.serve.tensors import (
@@ -84,8 +86,15 @@ def infer_response(
         else:
             tensor["data"] = list(values[output.spec.name])
         tensors.append(tensor)
-    document = json.dumps({**members, "outputs": tensors}, allow_nan=False).encode("ascii")
+    document = _encoded({**members, "outputs": tensors})
     return document + b"".join(blocks), (len(document) if blocks else None)
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:  # a lone surrogate in the client's id
+        return json.dumps(document, allow_nan=False).encode("ascii")
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
@@ -15,7 +17,7 @@ class ServingMetrics:
     Every series bears the replica, since a scrape through a proxy reaches one replica at a time.
     """
 
-    def __init__(self, *, model: str, version: str, replica: str) -> None:
+    def __init__(self, *, model: str, version: str, replica: str, num_in_flight: Callable[[], int]) -> None:
         self.registry = CollectorRegistry()
         base = ("replica",)
         self._replica = replica
@@ -36,20 +38,21 @@ class ServingMetrics:
         )
         info.labels(replica, model, version).set(1)
         self._rows = rows.labels(replica)
-        self._in_flight = in_flight.labels(replica)
+        in_flight.labels(replica).set_function(num_in_flight)
+        self._of: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """One answered request; `route` is a template, so that paths made up by clients make no series."""
-        self._requests.labels(self._replica, route, str(status)).inc()
-        self._latency.labels(self._replica, route).observe(seconds)
+        found = self._of.get((route, status))
+        if found is None:
+            count = self._requests.labels(self._replica, route, str(status))
+            found = self._of[route, status] = (count, self._latency.labels(self._replica, route))
+        found[0].inc()
+        found[1].observe(seconds)
 
     def count_rows(self, num_rows: int) -> None:
         """Rows of one answered request."""
         self._rows.inc(num_rows)
-
-    def set_in_flight(self, num_requests: int) -> None:
-        """Predictions being answered now."""
-        self._in_flight.set(num_requests)
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""

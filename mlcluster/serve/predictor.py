@@ -63,7 +63,11 @@ class Predictor:
         Raises:
             DataError: a feature column is absent or of another kind.
         """
-        scores = self._scores(self.bundle.transform.apply(table))
+        return self.predict_matrix(self.bundle.transform.apply(table))
+
+    def predict_matrix(self, features: npt.NDArray[np.float32]) -> Prediction:
+        """Answers to rows that the bundle's transform has encoded, (n, outputs)."""
+        scores = self._scores(features)
         if not self.classes:
             values = scores[:, 0]
             return Prediction(scores=values, labels=values.tolist())

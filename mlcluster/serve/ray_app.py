@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import ray
-from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.config import AutoscalingConfig, HTTPOptions, ProxyLocation
+from starlette.types import ASGIApp
 
 from mlcluster.data import columns_to_table
 from mlcluster.errors import ClusterError
@@ -54,7 +54,7 @@ class ModelReplica:
         self._feedback = None if records_folder is None else FeedbackLog(Path(records_folder))
         self._limits = RequestLimits(max_in_flight=max_ongoing)
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         """What Serve runs for requests; its proxy writes x-request-id."""
         return build_app(
             self._predictor,

@@ -142,12 +142,22 @@ class JsonlRecordSink:
 _FIELDS = tuple(field.name for field in dataclasses.fields(PredictionRecord))
 
 
+class PredictionIds:
+    """Fresh ids `<model>.<version>.<32 hex digits>`: milliseconds since 1970, then 74 random bits, as in UUID 7."""
+
+    def __init__(self, model: str, version: str) -> None:
+        self._start = f"{_word(model)}.{_word(version)}."
+
+    def next(self) -> str:
+        milliseconds = time.time_ns() // 1_000_000
+        low = secrets.randbits(74)
+        uid = (milliseconds << 80) | (0x7 << 76) | ((low >> 62) << 64) | (0b10 << 62) | (low & (2**62 - 1))
+        return f"{self._start}{uid:032x}"
+
+
 def new_prediction_id(model: str, version: str) -> str:
-    """A fresh id `<model>.<version>.<32 hex digits>`: milliseconds since 1970, then 80 random bits, as in UUID 7."""
-    milliseconds = time.time_ns() // 1_000_000
-    low = secrets.randbits(74)
-    uid = (milliseconds << 80) | (0x7 << 76) | ((low >> 62) << 64) | (0b10 << 62) | (low & (2**62 - 1))
-    return f"{_word(model)}.{_word(version)}.{uid:032x}"
+    """One fresh id; see `PredictionIds`."""
+    return PredictionIds(model, version).next()
 
 
 def parse_prediction_id(text: str) -> PredictionId:

@@ -403,9 +403,16 @@ def test_records_are_closed_when_the_app_stops(predictor) -> None:
     records = MemoryRecords()
     app = build_app(predictor, record=records)
 
-    async def run() -> None:
-        async with app.router.lifespan_context(app):
-            assert not records.is_closed
+    said = iter(["lifespan.startup", "lifespan.shutdown"])
+    heard: list[str] = []
 
-    asyncio.run(run())
+    async def receive() -> dict[str, str]:
+        assert not records.is_closed
+        return {"type": next(said)}
+
+    async def send(message: dict[str, str]) -> None:
+        heard.append(message["type"])
+
+    asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send))
+    assert heard == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert records.is_closed

@@ -1,0 +1,165 @@
+"""Requests that are plainly valid, read without a second look: what is not gives None, and is read with care instead.
+
+A request that is read here is one that `inference_protocol` or `invocations` reads to the same columns. JSON parsers
+keep the last of two equal keys without a word, where the careful one refuses the request; so strings are counted: in a
+body with as many of them as what was read from it, no key was dropped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import orjson
+
+from mlcluster.serve.tensors import BINARY_TYPES, TensorSpec, accepts
+
+_TENSOR = frozenset({"name", "shape", "datatype", "data"})
+_BINARY_TENSOR = frozenset({"name", "shape", "datatype", "parameters"})
+_BINARY_OUTPUT = "binary_data_output"
+
+
+@dataclass(frozen=True, slots=True)
+class FastRequest:
+    """Values by column, None for missing, of `num_rows` rows."""
+
+    columns: dict[str, list[Any]]
+    num_rows: int
+    id: str | None = None
+    is_binary: bool = False
+    """Whether the outputs are wanted as bytes."""
+
+
+class FastReader:
+    """Reads the requests of one model."""
+
+    def __init__(self, inputs: Sequence[TensorSpec], *, max_rows: int) -> None:
+        self._datatypes: Mapping[str, str] = {spec.name: spec.datatype for spec in inputs}
+        self._num_columns = len(inputs)
+        self._max_rows = max_rows
+
+    def infer(self, body: bytes, header_length: bytes | None) -> FastRequest | None:
+        """A request of the Open Inference Protocol, whose JSON has `header_length` bytes where others follow it."""
+        try:
+            length = len(body) if header_length is None else int(header_length)
+            document = orjson.loads(body if header_length is None else memoryview(body)[:length])
+            found = self._inputs(document["inputs"], body, length)
+            if found is None or not 0 < found[1] <= self._max_rows:
+                return None
+            columns, num_rows, num_strings = found
+            members = {"inputs"}
+            request_id, is_binary = None, False
+            if "id" in document:
+                request_id = document["id"]
+                if type(request_id) is not str or len(request_id) > 256:
+                    return None
+                members.add("id")
+                num_strings += 2
+            if "parameters" in document:
+                is_binary = document["parameters"][_BINARY_OUTPUT] is True
+                if len(document["parameters"]) != 1:
+                    return None
+                members.add("parameters")
+                num_strings += 2
+            if document.keys() != members or _num_strings(body[:length]) != num_strings + 1:
+                return None
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return None
+        return FastRequest(columns=columns, num_rows=num_rows, id=request_id, is_binary=is_binary)
+
+    def invocation(self, body: bytes) -> FastRequest | None:
+        """A request of MLflow's scoring protocol: `dataframe_records` or `dataframe_split` with columns and data."""
+        try:
+            ((form, value),) = orjson.loads(body).items()
+            if form == "dataframe_records":
+                found = self._records(value)
+            elif form == "dataframe_split" and value.keys() == {"columns", "data"}:
+                found = self._split(value["columns"], value["data"])
+            else:
+                return None
+            columns, num_strings = found
+            num_rows = len(next(iter(columns.values())))
+            if not 0 < num_rows <= self._max_rows or _num_strings(body) != num_strings + 1:
+                return None
+        except (KeyError, TypeError, ValueError, AttributeError, StopIteration):
+            return None
+        return FastRequest(columns=columns, num_rows=num_rows)
+
+    def _inputs(self, tensors: Any, body: bytes, at: int) -> tuple[dict[str, list[Any]], int, int] | None:
+        """Columns, their rows, and how many strings stand in the JSON of the tensors."""
+        if type(tensors) is not list or len(tensors) != self._num_columns:
+            return None
+        columns: dict[str, list[Any]] = {}
+        num_rows, num_strings = tensors[0]["shape"][0], 0
+        for tensor in tensors:
+            name, datatype, shape = tensor["name"], tensor["datatype"], tensor["shape"]
+            declared = self._datatypes[name]
+            if type(shape[-1]) is not int or shape not in ([num_rows], [num_rows, 1]):
+                return None
+            if datatype != declared and not accepts(declared, datatype):
+                return None
+            if "data" in tensor:
+                columns[name] = values = tensor["data"]
+                if type(values) is not list or len(values) != num_rows or tensor.keys() != _TENSOR:
+                    return None
+                num_strings += 6 + (num_rows - values.count(None) if datatype == "BYTES" else 0)
+            else:
+                num_bytes = _binary_size(tensor, num_rows)
+                columns[name] = _numbers(body, datatype, num_rows, at)
+                at += num_bytes
+                num_strings += 7
+        is_whole = at == len(body) and len(columns) == self._num_columns and type(num_rows) is int
+        return (columns, num_rows, num_strings) if is_whole else None
+
+    def _records(self, rows: Any) -> tuple[dict[str, list[Any]], int]:
+        names = self._datatypes
+        if type(rows) is not list or any(len(row) != self._num_columns for row in rows):
+            raise ValueError("other columns")
+        columns = {name: [row[name] for row in rows] for name in names}
+        return columns, len(rows) * self._num_columns + self._num_texts(columns)
+
+    def _split(self, names: Any, rows: Any) -> tuple[dict[str, list[Any]], int]:
+        if names and len(set(names)) != len(names):
+            raise ValueError("a name twice")
+        columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+        if columns.keys() != self._datatypes.keys():
+            raise ValueError("other columns")
+        return columns, 2 + len(names) + self._num_texts(columns)
+
+    def _num_texts(self, columns: Mapping[str, list[Any]]) -> int:
+        """Strings among the values: those of columns of text that are not missing; others are refused later on."""
+        return sum(
+            len(columns[name]) - columns[name].count(None)
+            for name, datatype in self._datatypes.items()
+            if datatype == "BYTES"
+        )
+
+
+def _binary_size(tensor: Mapping[str, Any], num_rows: int) -> int:
+    """The bytes of a tensor of numbers that stand behind the JSON."""
+    num_bytes, datatype = tensor["parameters"]["binary_data_size"], tensor["datatype"]
+    is_plain = tensor.keys() == _BINARY_TENSOR and len(tensor["parameters"]) == 1 and type(num_bytes) is int
+    if not is_plain or datatype == "BOOL" or num_bytes != num_rows * BINARY_TYPES[datatype].itemsize:
+        raise ValueError("not plain")
+    return int(num_bytes)
+
+
+def _numbers(body: bytes, datatype: str, count: int, at: int) -> list[Any]:
+    """Python numbers from their bytes; NaN is missing."""
+    values: list[Any] = np.frombuffer(body, BINARY_TYPES[datatype], count, at).tolist()
+    total = sum(values)
+    if total != total:  # noqa: PLR0124  # NaN, from a NaN or from two infinities
+        return [None if value != value else value for value in values]  # noqa: PLR0124
+    return values
+
+
+def _num_strings(document: bytes) -> int:
+    """How many strings stand in JSON; -1 where a backslash makes it hard to tell."""
+    num_quotes = document.count(b'"')
+    if b"\\" in document:
+        if b"\\\\" in document:
+            return -1
+        num_quotes -= document.count(b'\\"')
+    return num_quotes // 2
