@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from types import CoroutineType, coroutine
+from typing import Any, cast
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -96,11 +98,18 @@ class FastPath:
 
     async def _first_message(self, scope: Scope, receive: Receive) -> Message | None:
         """The body, or its first part; None when nothing comes in time, which the careful way says at once."""
+        taking = receive()
+        if not isinstance(taking, CoroutineType):
+            return await taking
+        try:
+            waits_for = taking.send(None)
+        except StopIteration as taken:  # it was there: no clock need be set
+            return cast(Message, taken.value)
         deadline = asyncio.get_running_loop().time() + self._in_flight.limits.body_timeout_seconds
         self._in_flight.enter()
         try:
             async with asyncio.timeout_at(deadline):
-                return await receive()
+                return cast(Message, await _resumed(taking, waits_for))
         except TimeoutError:
             scope[DEADLINE_KEY] = deadline
             return None
@@ -164,6 +173,21 @@ class FastPath:
             sent.append((REQUEST_ID, plain_id(headers.get(REQUEST_ID))))
         await send({"type": "http.response.start", "status": 200, "headers": sent})
         await send({"type": "http.response.body", "body": content})
+
+
+@coroutine
+def _resumed(started: CoroutineType[Any, Any, Any], waits_for: Any) -> Generator[Any, Any, Any]:
+    """Awaits a coroutine that has run until it waits for something."""
+    try:
+        while True:
+            try:
+                sent = yield waits_for
+            except BaseException as error:  # as `await` does: what is thrown at the task reaches what it waits for
+                waits_for = started.throw(error)
+            else:
+                waits_for = started.send(sent)
+    except StopIteration as ended:
+        return ended.value
 
 
 def _again(message: Message | None, receive: Receive) -> Receive:

@@ -16,8 +16,8 @@ import orjson
 
 from mlcluster.serve.tensors import BINARY_TYPES, TensorSpec, accepts
 
-_TENSOR = frozenset({"name", "shape", "datatype", "data"})
-_BINARY_TENSOR = frozenset({"name", "shape", "datatype", "parameters"})
+_NUM_MEMBERS = 4
+"""Of a plain tensor: name, shape, datatype, and data or parameters."""
 _BINARY_OUTPUT = "binary_data_output"
 
 
@@ -93,18 +93,21 @@ class FastReader:
             return None
         columns: dict[str, list[Any]] = {}
         num_rows, num_strings = tensors[0]["shape"][0], 0
+        shapes = [num_rows], [num_rows, 1]
         for tensor in tensors:
             name, datatype, shape = tensor["name"], tensor["datatype"], tensor["shape"]
             declared = self._datatypes[name]
-            if type(shape[-1]) is not int or shape not in ([num_rows], [num_rows, 1]):
+            if shape not in shapes or type(shape[-1]) is not int:
                 return None
             if datatype != declared and not accepts(declared, datatype):
                 return None
             if "data" in tensor:
                 columns[name] = values = tensor["data"]
-                if type(values) is not list or len(values) != num_rows or tensor.keys() != _TENSOR:
+                if type(values) is not list or len(values) != num_rows or len(tensor) != _NUM_MEMBERS:
                     return None
-                num_strings += 6 + (num_rows - values.count(None) if datatype == "BYTES" else 0)
+                num_strings += 6
+                if datatype == "BYTES":
+                    num_strings += num_rows - values.count(None)
             else:
                 num_bytes = _binary_size(tensor, num_rows)
                 columns[name] = _numbers(body, datatype, num_rows, at)
@@ -140,7 +143,7 @@ class FastReader:
 def _binary_size(tensor: Mapping[str, Any], num_rows: int) -> int:
     """The bytes of a tensor of numbers that stand behind the JSON."""
     num_bytes, datatype = tensor["parameters"]["binary_data_size"], tensor["datatype"]
-    is_plain = tensor.keys() == _BINARY_TENSOR and len(tensor["parameters"]) == 1 and type(num_bytes) is int
+    is_plain = len(tensor) == _NUM_MEMBERS and len(tensor["parameters"]) == 1 and type(num_bytes) is int
     if not is_plain or datatype == "BOOL" or num_bytes != num_rows * BINARY_TYPES[datatype].itemsize:
         raise ValueError("not plain")
     return int(num_bytes)

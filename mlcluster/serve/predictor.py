@@ -47,6 +47,7 @@ class Predictor:
         self.version: str = bundle.card.version or UNVERSIONED
         self.schema: TableSchema = bundle.schema
         self._session = _open_session(bundle.model)
+        self._output_names = [self._session.get_outputs()[0].name]
         self._rows_per_call = _ROWS_PER_CALL
         if bundle.schema.images:
             opencv()
@@ -79,7 +80,7 @@ class Predictor:
         # In blocks: the runtime's intermediate values of a million rows would outgrow the replica.
         step = self._rows_per_call
         starts = range(0, len(features), step)
-        blocks = [self._session.run(None, {"features": features[at : at + step]})[0] for at in starts]
+        blocks = [self._session.run(self._output_names, {"features": features[at : at + step]})[0] for at in starts]
         return np.asarray(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), dtype=np.float64)
 
 

@@ -7,6 +7,7 @@ says what is wrong with it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -73,10 +74,11 @@ class RowEncoder:
         if len(columns) != self._num_columns:
             return None
         try:
-            if any(len(values) != num_rows for values in columns.values()):
+            if {*map(len, columns.values())} != {num_rows}:
                 return None
-            if not all(check(columns[name]) for name, check in self._checks):
-                return None
+            for name, check in self._checks:
+                if not check(columns[name]):
+                    return None
             matrix = np.zeros((num_rows, self._width), dtype=np.float32)
             if self._order.size:
                 numbers = self._stacked(columns, num_rows)
@@ -95,9 +97,12 @@ class RowEncoder:
         booleans = [*chain.from_iterable([columns[name] for name in self._boolean])]
         if not _NUMBER_TYPES.issuperset(map(type, flat)) or not _BOOLEAN_TYPES.issuperset(map(type, booleans)):
             return None
+        present = [value for value in flat if value is not None] if None in flat else flat
+        # What is not finite, or adds up to what is not, is for the careful to judge.
+        if not math.isfinite(sum(present)):
+            return None
         values = np.array(flat + booleans, dtype=np.float64).reshape(-1, num_rows)
-        num_missing = flat.count(None) + booleans.count(None)
-        if np.count_nonzero(np.isfinite(values)) != values.size - num_missing or not self._ranges.hold(values):
+        if not self._ranges.hold(values):
             return None
         return values.T if self._is_ordered else values[self._order].T
 
