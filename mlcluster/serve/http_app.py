@@ -25,6 +25,7 @@ from mlcluster import __version__
 from mlcluster.data import RowError, columns_to_table
 from mlcluster.errors import DataError
 from mlcluster.serve.answering import Answering, Received
+from mlcluster.serve.fast_answers import FastAnswers
 from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.feedback_route import feedback_endpoint
@@ -105,7 +106,8 @@ def build_app(
     app.add_exception_handler(RequestError, refuse)
     app.add_exception_handler(HTTPException, refuse_route)
     app.add_middleware(Reception, metrics=metrics, in_flight=in_flight, echo_request_id=echo_request_id)
-    return FastPath(app, answering, in_flight=in_flight, metrics=metrics, echo_id=echo_request_id)
+    answers = FastAnswers(answering, in_flight=in_flight, metrics=metrics, echo_request_id=echo_request_id)
+    return FastPath(app, answers)
 
 
 class _Routes:

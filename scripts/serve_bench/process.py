@@ -69,9 +69,12 @@ def run(server: str, bundle_folder: Path, port: int, scratch: Path) -> None:
 
         app = build(bundle)
     else:
+        from mlcluster.serve.http_server import server_config
         from serve_bench.own import build
 
         app = build(bundle, scratch / "records" if server == "ours" else None)
+        uvicorn.Server(server_config(app, host="127.0.0.1", port=port, log_level="error")).run()
+        return
     uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False, log_level="error")
 
 
