@@ -1,59 +1,95 @@
-"""What a replica counts, for Prometheus to read."""
+"""What a replica counts, for Prometheus to read.
+
+Counts are plain numbers, put into Prometheus's words when they are read: its own counters cost a request more than
+reading its JSON does.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from bisect import bisect_left
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from threading import Lock
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
-_LATENCY_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+_BOUNDS = (*map(str, _BUCKETS_SECONDS), "+Inf")
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
-class ServingMetrics:
-    """Counters of one app, in a registry of its own: two apps in one process do not mix.
+@dataclass(slots=True)
+class _Latency:
+    """Requests of one route by the bucket that their seconds fall into, and the sum of these."""
+
+    counts: list[int] = field(default_factory=lambda: [0] * len(_BOUNDS))
+    seconds: float = 0.0
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Counts up to each bound, as Prometheus adds them up."""
+        total, found = 0, []
+        for bound, count in zip(_BOUNDS, self.counts, strict=True):
+            total += count
+            found.append((bound, float(total)))
+        return found
+
+
+class ServingMetrics(Collector):
+    """Counters of one app: two apps in one process do not mix. For one event loop.
 
     Every series bears the replica, since a scrape through a proxy reaches one replica at a time.
     """
 
     def __init__(self, *, model: str, version: str, replica: str, num_in_flight: Callable[[], int]) -> None:
-        self.registry = CollectorRegistry()
-        base = ("replica",)
         self._replica = replica
-        self._requests = Counter(
-            "mlcluster_requests", "Requests answered.", (*base, "route", "status"), registry=self.registry
-        )
-        self._latency = Histogram(
-            "mlcluster_request_seconds",
-            "Time from a request's headers to its answer.",
-            (*base, "route"),
-            buckets=_LATENCY_BUCKETS_SECONDS,
-            registry=self.registry,
-        )
-        rows = Counter("mlcluster_rows", "Rows predicted.", base, registry=self.registry)
-        in_flight = Gauge("mlcluster_requests_in_flight", "Requests being answered.", base, registry=self.registry)
-        info = Gauge(
-            "mlcluster_model_info", "The model that answers.", (*base, "model", "version"), registry=self.registry
-        )
-        info.labels(replica, model, version).set(1)
-        self._rows = rows.labels(replica)
-        in_flight.labels(replica).set_function(num_in_flight)
-        self._of: dict[tuple[str, int], tuple[Counter, Histogram]] = {}
+        self._model = (replica, model, version)
+        self._num_in_flight = num_in_flight
+        self._requests: dict[tuple[str, int], int] = {}
+        self._latencies: dict[str, _Latency] = {}
+        self._num_rows = 0
+        self._lock = Lock()
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """One answered request; `route` is a template, so that paths made up by clients make no series."""
-        found = self._of.get((route, status))
-        if found is None:
-            count = self._requests.labels(self._replica, route, str(status))
-            found = self._of[route, status] = (count, self._latency.labels(self._replica, route))
-        found[0].inc()
-        found[1].observe(seconds)
+        self._requests[route, status] = self._requests.get((route, status), 0) + 1
+        latency = self._latencies.get(route)
+        if latency is None:
+            latency = self._latencies[route] = _Latency()
+        latency.counts[bisect_left(_BUCKETS_SECONDS, seconds)] += 1
+        latency.seconds += seconds
 
     def count_rows(self, num_rows: int) -> None:
         """Rows of one answered request."""
-        self._rows.inc(num_rows)
+        with self._lock:  # a large request is answered beside the event loop
+            self._num_rows += num_rows
+
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus asks for."""
+        requests = CounterMetricFamily(
+            "mlcluster_requests", "Requests answered.", labels=("replica", "route", "status")
+        )
+        for (route, status), count in self._requests.items():
+            requests.add_metric((self._replica, route, str(status)), count)
+        latencies = HistogramMetricFamily(
+            "mlcluster_request_seconds", "Time from a request's headers to its answer.", labels=("replica", "route")
+        )
+        for route, latency in self._latencies.items():
+            latencies.add_metric((self._replica, route), latency.buckets(), latency.seconds)
+        rows = CounterMetricFamily("mlcluster_rows", "Rows predicted.", labels=("replica",))
+        rows.add_metric((self._replica,), self._num_rows)
+        in_flight = GaugeMetricFamily("mlcluster_requests_in_flight", "Requests being answered.", labels=("replica",))
+        in_flight.add_metric((self._replica,), self._num_in_flight())
+        info = GaugeMetricFamily(
+            "mlcluster_model_info", "The model that answers.", labels=("replica", "model", "version")
+        )
+        info.add_metric(self._model, 1)
+        yield from (requests, latencies, rows, in_flight, info)
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""
-        return generate_latest(self.registry)
+        return generate_latest(self._registry)

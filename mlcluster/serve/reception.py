@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 import time
 from dataclasses import dataclass
 
@@ -16,6 +15,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlcluster.serve.metrics import ServingMetrics
 from mlcluster.serve.problem import MEDIA_TYPE, RequestError, shorten
+from mlcluster.serve.random_bytes import RandomBytes
 
 log = logging.getLogger(__name__)
 
@@ -24,6 +24,7 @@ ROUTE_KEY = "mlcluster.route"
 DEADLINE_KEY = "mlcluster.deadline"
 """Where in the ASGI scope stands by when the body must be there, in the loop's seconds, if that was set already."""
 REQUEST_ID = b"x-request-id"
+_RANDOM = RandomBytes()
 _PLAIN_ID = re.compile(rb"^[!-~]{1,128}$")
 _CLIENT_GONE = 499
 """How a request that was never answered is counted, as nginx does."""
@@ -198,4 +199,4 @@ def plain_id(sent: bytes | None) -> bytes:
     """The client's own id if it is plain text, else a fresh one."""
     if sent is not None and _PLAIN_ID.match(sent):
         return sent
-    return secrets.token_hex(16).encode()
+    return _RANDOM.take(16).hex().encode("ascii")

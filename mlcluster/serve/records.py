@@ -25,6 +25,7 @@ from typing import Any, Protocol
 import orjson
 
 from mlcluster.errors import DataError
+from mlcluster.serve.random_bytes import RandomBytes
 
 log = logging.getLogger(__name__)
 
@@ -175,16 +176,21 @@ def _second(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
 
 
+_VERSION_AND_VARIANT = (0x7 << 76) | (0b10 << 62)
+_DRAWN = (0xFFF << 64) | (2**62 - 1)
+
+
 class PredictionIds:
     """Fresh ids `<model>.<version>.<32 hex digits>`: milliseconds since 1970, then 74 random bits, as in UUID 7."""
 
     def __init__(self, model: str, version: str) -> None:
         self._start = f"{_word(model)}.{_word(version)}."
+        self._random = RandomBytes()
 
     def next(self) -> str:
         milliseconds = time.time_ns() // 1_000_000
-        low = secrets.randbits(74)
-        uid = (milliseconds << 80) | (0x7 << 76) | ((low >> 62) << 64) | (0b10 << 62) | (low & (2**62 - 1))
+        drawn = int.from_bytes(self._random.take(10), "big")
+        uid = (milliseconds << 80) | (drawn & _DRAWN) | _VERSION_AND_VARIANT
         return f"{self._start}{uid:032x}"
 
 
