@@ -217,9 +217,10 @@ class NumberWriter:
         """Fill the number columns of `matrix` (n, num_outputs), which is zero, from raw `values` (n, columns)."""
         is_missing = np.isnan(values)
         if not self._is_scaled:
-            # Not `np.clip`: for one row the ufuncs take a third of its time, and they keep NaN.
+            # Not `np.clip`: for few rows the ufuncs take a third of its time.
             np.maximum(values, -FLOAT32_MAX, out=values)
             np.minimum(values, FLOAT32_MAX, out=values)
+            values[is_missing] = np.nan  # one of the many that there are
             matrix[:, self._targets] = values
             return
         if has_missing := is_missing.any():
@@ -228,6 +229,7 @@ class NumberWriter:
         np.minimum(scaled, self._high, out=scaled)
         scaled -= self._center
         scaled /= self._scale
+        scaled += 0.0  # there is one zero: which of two a maximum keeps is the processor's choice
         if not self._fits_float32:
             np.clip(scaled, -FLOAT32_MAX, FLOAT32_MAX, out=scaled)
         matrix[:, self._targets] = scaled

@@ -18,27 +18,29 @@ class FastPath:
     """An ASGI application around `careful`, which gets every request that `answers` leave, its body included."""
 
     def __init__(self, careful: ASGIApp, answers: FastAnswers) -> None:
-        self._careful = careful
+        self.careful = careful
         self.answers = answers
         self._paths = answers.paths
         self._in_flight = answers.in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] not in self._paths:
-            await self._careful(scope, receive, send)
+            await self.careful(scope, receive, send)
             return
         started = time.perf_counter()
         path, headers = scope["path"], dict(scope["headers"])
         # A header that is given twice is for the careful to judge.
         if len(headers) != len(scope["headers"]) or not self.answers.may_answer(path, headers):
-            await self._careful(scope, receive, send)
+            await self.careful(scope, receive, send)
             return
         message = await self._first_message(scope, receive)
         answer = None
-        if message is not None and message["type"] == "http.request" and not message.get("more_body"):
-            answer = self.answers.answer(path, headers, message.get("body", b""), started)
+        if message is not None and message["type"] == "http.request":
+            body = message.get("body", b"")
+            if len(body) == int(headers[b"content-length"]):
+                answer = self.answers.answer(path, headers, body, started)
         if answer is None:
-            await self._careful(scope, _again(message, receive), send)
+            await self.careful(scope, _again(message, receive), send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.content})

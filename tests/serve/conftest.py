@@ -6,7 +6,7 @@ import pytest
 
 from mlcluster.registry import Bundle
 from mlcluster.serve import Predictor, RequestLimits, build_app
-from mlcluster.serve.records import PredictionRecord
+from mlcluster.serve.records import MakeRecord, PredictionRecord
 from tests.registry.bundles import sample_bundle
 from tests.serve.app_client import AppClient
 
@@ -18,8 +18,8 @@ class MemoryRecords:
         self.records: list[PredictionRecord] = []
         self.is_closed = False
 
-    def write(self, record: PredictionRecord) -> None:
-        self.records.append(record)
+    def write(self, make: MakeRecord) -> None:
+        self.records.append(make())
 
     def close(self) -> None:
         self.is_closed = True

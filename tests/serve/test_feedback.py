@@ -106,7 +106,7 @@ def test_labels_that_cannot_be_written_are_refused_and_may_come_again(tmp_path: 
 
 
 class _Nothing:
-    def write(self, record: object) -> None:
+    def write(self, make: object) -> None:
         """Nothing."""
 
     def close(self) -> None:
