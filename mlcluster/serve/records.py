@@ -140,7 +140,7 @@ class JsonlRecordSink:
                 self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 with os.fdopen(descriptor, "ab") as file:
-                    file.writelines(lines)
+                    file.write(b"".join(lines))  # at once: each write would give the interpreter away
             except OSError as error:
                 log.warning("lost %d prediction records: %s", len(lines), error)
 

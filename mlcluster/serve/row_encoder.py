@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from mlcluster.data import FeatureColumn, TableSchema, Transform
 from mlcluster.data.transform import CodedCategory, NumberWriter
+from mlcluster.serve.few_rows import FewRows
 from mlcluster.spec import Expectation
 
 _EXACT = float(2**53)
@@ -31,6 +32,7 @@ _INTEGERS: Mapping[str, tuple[float, float]] = {
 _SINGLE_MAX = float(np.finfo(np.float32).max)
 _FLOATS: Mapping[str, tuple[float, float]] = {"float": (-_SINGLE_MAX, _SINGLE_MAX), "double": (-np.inf, np.inf)}
 _ENDS = {**_INTEGERS, **_FLOATS}
+_FEW_VALUES = 32
 _NUMBER_TYPES = frozenset({float, int, type(None)})
 _BOOLEAN_TYPES = frozenset({bool, type(None)})
 _Values = Sequence[Any]
@@ -59,6 +61,7 @@ class RowEncoder:
             for column in schema.features
             if isinstance(kinds[column.name], CodedCategory)
         ]
+        self._few = FewRows.of(schema, transform)
         self._checks = [(name, check) for name, rule in schema.expect.items() for check in _checks(rule)]
 
     @classmethod
@@ -79,6 +82,10 @@ class RowEncoder:
             for name, check in self._checks:
                 if not check(columns[name]):
                     return None
+            if self._few is not None and num_rows * self._num_columns <= _FEW_VALUES:
+                few = self._few.encode(columns, num_rows)
+                if few is not None:
+                    return few
             matrix = np.zeros((num_rows, self._width), dtype=np.float32)
             if self._order.size:
                 numbers = self._stacked(columns, num_rows)
