@@ -17,10 +17,12 @@ import orjson
 from mlcluster.serve.inference_protocol import OutputRequest, requested_outputs
 from mlcluster.serve.invocations import columns_of_invocation
 from mlcluster.serve.problem import RequestError
-from mlcluster.serve.tensors import BINARY_TYPES, TensorSpec, accepts, decode_binary
+from mlcluster.serve.tensors import BINARY_TYPES, TensorSpec, accepts, decode_binary, listed
 
 _NUM_MEMBERS = 4
 """Of a plain tensor: name, shape, datatype, and data or parameters."""
+_ARRAY_ROWS = 8
+"""From here on numbers that come as bytes stay arrays."""
 _BINARY_OUTPUT = "binary_data_output"
 
 
@@ -28,10 +30,17 @@ _BINARY_OUTPUT = "binary_data_output"
 class FastRequest:
     """Values by column, None for missing, of `num_rows` rows."""
 
-    columns: dict[str, list[Any]]
+    columns: dict[str, Any]
+    """Lists, or arrays in which NaN is missing."""
     num_rows: int
     id: str | None = None
     outputs: tuple[OutputRequest, ...] = ()
+
+    def lists(self) -> dict[str, list[Any]]:
+        """All columns as lists."""
+        return {
+            name: listed(values) if isinstance(values, np.ndarray) else values for name, values in self.columns.items()
+        }
 
 
 class FastReader:
@@ -97,11 +106,11 @@ class FastReader:
             return None
         return FastRequest(columns=columns, num_rows=num_rows)
 
-    def _inputs(self, tensors: Any, body: bytes, at: int) -> tuple[dict[str, list[Any]], int, int] | None:
+    def _inputs(self, tensors: Any, body: bytes, at: int) -> tuple[dict[str, Any], int, int] | None:
         """Columns, their rows, and how many strings stand in the JSON of the tensors."""
         if type(tensors) is not list or len(tensors) != self._num_columns:
             return None
-        columns: dict[str, list[Any]] = {}
+        columns: dict[str, Any] = {}
         num_rows, num_strings = tensors[0]["shape"][0], 0
         shapes = [num_rows], [num_rows, 1]
         for tensor in tensors:
@@ -124,7 +133,8 @@ class FastReader:
                 if datatype in ("BYTES", "BOOL"):
                     columns[name] = decode_binary(name, datatype, memoryview(body)[at : at + num_bytes], num_rows)
                 elif num_bytes == num_rows * BINARY_TYPES[datatype].itemsize:
-                    columns[name] = _numbers(body, datatype, num_rows, at)
+                    values = np.frombuffer(body, BINARY_TYPES[datatype], num_rows, at)
+                    columns[name] = listed(values) if num_rows < _ARRAY_ROWS else values
                 else:
                     return None
                 at += num_bytes
@@ -177,15 +187,6 @@ def _strings_within(value: Any) -> int:
     if isinstance(value, list):
         return sum(map(_strings_within, value))
     return int(isinstance(value, str))
-
-
-def _numbers(body: bytes, datatype: str, count: int, at: int) -> list[Any]:
-    """Python numbers from their bytes; NaN is missing."""
-    values: list[Any] = np.frombuffer(body, BINARY_TYPES[datatype], count, at).tolist()
-    total = sum(values)
-    if total != total:  # noqa: PLR0124  # NaN, from a NaN or from two infinities
-        return [None if value != value else value for value in values]  # noqa: PLR0124
-    return values
 
 
 def _num_strings(document: bytes) -> int:

@@ -5,7 +5,7 @@ The bits are those of `Transform.apply`: the same operations on the same float64
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ class FewRows:
         pairs = zip(schema.features, transform.columns, strict=True)
         return cls(schema, transform) if all(_is_plain(feature, column) for feature, column in pairs) else None
 
-    def encode(self, columns: Mapping[str, Sequence[Any]], num_rows: int) -> npt.NDArray[np.float32] | None:
+    def encode(self, columns: Mapping[str, Any], num_rows: int) -> npt.NDArray[np.float32] | None:
         """The matrix (num_rows, outputs) of as many values by column; None where a value needs a second look."""
         rows = []
         for index in range(num_rows):
@@ -68,7 +68,7 @@ class FewRows:
             rows.append(row)
         return np.array(rows, dtype=np.float32)
 
-    def _write_numbers(self, columns: Mapping[str, Sequence[Any]], index: int, row: list[float]) -> bool:
+    def _write_numbers(self, columns: Mapping[str, Any], index: int, row: list[float]) -> bool:
         for name, at, types, lowest, highest, fill, low, high, center, scale, flag_at in self._scaled:
             value = columns[name][index]
             if value is None:
@@ -89,7 +89,7 @@ class FewRows:
                 return False
         return True
 
-    def _write_categories(self, columns: Mapping[str, Sequence[Any]], index: int, row: list[float]) -> bool:
+    def _write_categories(self, columns: Mapping[str, Any], index: int, row: list[float]) -> bool:
         for name, at, types, lowest, highest, code_of, other, one_hot, flag_at in self._categories:
             value = columns[name][index]
             if type(value) not in types:

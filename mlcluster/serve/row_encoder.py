@@ -18,6 +18,7 @@ import numpy.typing as npt
 from mlcluster.data import FeatureColumn, TableSchema, Transform
 from mlcluster.data.transform import CodedCategory, NumberWriter
 from mlcluster.serve.few_rows import FewRows
+from mlcluster.serve.tensors import listed
 from mlcluster.spec import Expectation
 
 _EXACT = float(2**53)
@@ -35,7 +36,7 @@ _ENDS = {**_INTEGERS, **_FLOATS}
 _FEW_VALUES = 32
 _NUMBER_TYPES = frozenset({float, int, type(None)})
 _BOOLEAN_TYPES = frozenset({bool, type(None)})
-_Values = Sequence[Any]
+_Values = Sequence[Any] | npt.NDArray[Any]
 _Check = Callable[[_Values], bool]
 
 
@@ -73,9 +74,14 @@ class RowEncoder:
         return None
 
     def encode(self, columns: Mapping[str, _Values], num_rows: int) -> npt.NDArray[np.float32] | None:
-        """The matrix (num_rows, outputs) of as many values by column, None for missing; or None, see the module."""
+        """The matrix (num_rows, outputs) of as many values by column, None for missing; or None, see the module.
+
+        A column may be an array in which NaN is missing.
+        """
         if len(columns) != self._num_columns:
             return None
+        if self._checks:
+            columns = {name: _as_list(values) for name, values in columns.items()}
         try:
             if {*map(len, columns.values())} != {num_rows}:
                 return None
@@ -100,15 +106,25 @@ class RowEncoder:
 
     def _stacked(self, columns: Mapping[str, _Values], num_rows: int) -> npt.NDArray[np.float64] | None:
         """The values of all number columns, (num_rows, columns) in the order of the writer."""
+        if not self._boolean and all(isinstance(columns[name], np.ndarray) for name in self._numeric):
+            values = np.array([columns[name] for name in self._numeric], dtype=np.float64)
+            return None if np.isinf(values).any() else self._ordered(values)
+        columns = {name: _as_list(columns[name]) for name in self._writer.names}
         flat = [*chain.from_iterable([columns[name] for name in self._numeric])]
         booleans = [*chain.from_iterable([columns[name] for name in self._boolean])]
         if not _NUMBER_TYPES.issuperset(map(type, flat)) or not _BOOLEAN_TYPES.issuperset(map(type, booleans)):
             return None
-        present = [value for value in flat if value is not None] if None in flat else flat
+        try:
+            total = sum(flat)
+        except TypeError:
+            total = sum([value for value in flat if value is not None])
         # What is not finite, or adds up to what is not, is for the careful to judge.
-        if not math.isfinite(sum(present)):
+        if not math.isfinite(total):
             return None
-        values = np.array(flat + booleans, dtype=np.float64).reshape(-1, num_rows)
+        return self._ordered(np.array(flat + booleans, dtype=np.float64).reshape(-1, num_rows))
+
+    def _ordered(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+        """Rows by number column as columns by row, in the order of the writer; None where they do not fit."""
         if not self._ranges.hold(values):
             return None
         return values.T if self._is_ordered else values[self._order].T
@@ -154,7 +170,7 @@ class _Category:
         self._ends = _INTEGERS.get(column.arrow_type)
 
     def write(self, columns: Mapping[str, _Values], matrix: npt.NDArray[np.float32]) -> bool:
-        values = columns[self.name]
+        values = _as_list(columns[self.name])
         if not self._types.issuperset(map(type, values)) or not self._fit(values):
             return False
         known, other, start = self._codes, self._other, self._start
@@ -172,6 +188,10 @@ class _Category:
             return True
         low, high = self._ends
         return all(value is None or low <= value <= high for value in values)
+
+
+def _as_list(values: Any) -> _Values:
+    return listed(values) if isinstance(values, np.ndarray) else values
 
 
 def _checks(rule: Expectation) -> list[_Check]:

@@ -66,6 +66,49 @@ def test_whatever_is_taken_is_also_taken_by_the_table_and_with_the_same_bits(enc
         assert found.tobytes() == transform.apply(columns_to_table(columns, SCHEMA)).tobytes()
 
 
+@pytest.mark.parametrize("num_rows", [1, 2, 500])
+@pytest.mark.parametrize("encoding", ["dense", "ordinal"])
+def test_arrays_are_taken_as_lists_are(encoding, num_rows) -> None:
+    transform, table = TRANSFORMS[encoding], sample_table(num_rows, seed=5)
+    encoder = RowEncoder.of(SCHEMA, transform)
+    assert encoder is not None
+    columns = {
+        "income": np.array(table.column("income").to_pylist(), dtype=np.float64),
+        "age": table.column("age").to_numpy(),
+        "city": table.column("city").to_pylist(),
+        "code": table.column("code").to_numpy(),
+        "member": table.column("member").to_numpy(),
+    }
+    found = encoder.encode(columns, num_rows)
+    assert found is not None
+    assert found.tobytes() == transform.apply(table).tobytes()
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinity_in_an_array_is_left_to_the_careful(value) -> None:
+    schema = dataclasses.replace(SCHEMA, features=SCHEMA.features[:2])
+    transform = dataclasses.replace(TRANSFORMS["dense"], columns=TRANSFORMS["dense"].columns[:2])
+    encoder = RowEncoder.of(schema, transform)
+    assert encoder is not None
+    columns = {"income": np.array([np.nan, 1.0] * 10), "age": np.arange(20)}
+    table = columns_to_table({"income": [None, 1.0] * 10, "age": list(range(20))}, schema)
+    found = encoder.encode(columns, 20)
+    assert found is not None
+    assert found.tobytes() == transform.apply(table).tobytes()
+    columns["income"][3] = value
+    assert encoder.encode(columns, 20) is None
+
+
+def test_what_is_missing_in_an_array_breaks_the_rule_that_nothing_is() -> None:
+    schema = dataclasses.replace(SCHEMA, expect={"income": Expectation(not_null=True)})
+    encoder = RowEncoder.of(schema, TRANSFORMS["dense"])
+    assert encoder is not None
+    columns = sample_table(30).to_pydict() | {"income": np.linspace(0, 9, 30)}
+    assert encoder.encode(columns, 30) is not None
+    columns["income"][3] = np.nan
+    assert encoder.encode(columns, 30) is None
+
+
 @pytest.mark.parametrize("num_rows", [1, 40])
 @pytest.mark.parametrize(
     ("name", "value"),
