@@ -77,8 +77,9 @@ class FewRows:
                     row[flag_at] = 1.0
             elif type(value) not in types or not lowest <= value <= highest:
                 return False
-            # As numpy clips: a zero keeps its sign at a bound of zero.
-            row[at] = ((low if value < low else high if value > high else value) - center) / scale
+            # As numpy has it: of two zeros, that of the bound.
+            above = value if value > low else low
+            row[at] = ((above if above < high else high) - center) / scale
         for name, at, types, lowest, highest in self._raw:
             value = columns[name][index]
             if value is None:

@@ -109,6 +109,21 @@ def test_what_is_missing_in_an_array_breaks_the_rule_that_nothing_is() -> None:
     assert encoder.encode(columns, 30) is None
 
 
+@pytest.mark.parametrize("ends", [(0.0, 9.0), (-9.0, 0.0), (-0.0, 9.0), (-9.0, -0.0), (-9.0, 9.0)])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_a_zero_has_one_sign_alone_and_in_a_batch(ends, zero) -> None:
+    income, *others = TRANSFORMS["dense"].columns
+    number = dataclasses.replace(income, low=ends[0], high=ends[1], center=0.0, scale=2.0)
+    transform = dataclasses.replace(TRANSFORMS["dense"], columns=(number, *others))
+    encoder = RowEncoder.of(SCHEMA, transform)
+    assert encoder is not None
+    for num_rows in (1, 40):
+        columns = sample_table(num_rows).to_pydict() | {"income": [zero] * num_rows}
+        found = encoder.encode(columns, num_rows)
+        assert found is not None
+        assert found.tobytes() == transform.apply(columns_to_table(columns, SCHEMA)).tobytes()
+
+
 @pytest.mark.parametrize("num_rows", [1, 40])
 @pytest.mark.parametrize(
     ("name", "value"),
