@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from mlcluster.serve import Predictor, RequestLimits, build_app
 from mlcluster.serve.fast_answers import FastAnswers
+from mlcluster.serve.tensors import BINARY_TYPES
 from tests.registry.bundles import sample_bundle, sample_table
 from tests.serve.app_client import AppClient
 from tests.serve.conftest import MemoryRecords
@@ -296,3 +297,19 @@ def test_a_key_given_twice_is_refused_on_both_ways(both, url, before, after) -> 
     assert both.post(url, text.encode(), JSON_TYPE) == 200
     assert before in text
     assert both.post(url, text.replace(before, after, 1).encode(), JSON_TYPE) == 422
+
+
+@pytest.mark.parametrize("num_rows", [1, 7, 8, 20])
+@pytest.mark.parametrize("datatype", [name for name in BINARY_TYPES if name != "BOOL"])
+def test_numbers_of_every_width_have_one_answer_on_both_ways(both, datatype, num_rows) -> None:
+    dtype = BINARY_TYPES[datatype]
+    values = np.linspace(0, 90, num_rows).astype(dtype)
+    if dtype.kind == "f":
+        values[-1] = np.nan
+    rows = sample_table(num_rows).to_pylist()
+    document = tensors_of(rows)
+    income = next(tensor for tensor in document["inputs"] if tensor["name"] == "income")
+    del income["data"]
+    income |= {"datatype": datatype, "parameters": {"binary_data_size": values.nbytes}}
+    text = json.dumps(document).encode()
+    assert both.post(INFER, text + values.tobytes(), {HEADER: str(len(text))}) == 200
