@@ -15,7 +15,7 @@ import orjson
 
 from mlcluster.serve.answering import Answering, Received
 from mlcluster.serve.fast_requests import FastReader, FastRequest
-from mlcluster.serve.inference_protocol import OutputRequest, infer_response
+from mlcluster.serve.inference_protocol import infer_response
 from mlcluster.serve.metrics import ServingMetrics
 from mlcluster.serve.predictor import Prediction
 from mlcluster.serve.reception import REQUEST_ID, InFlight, plain_id
@@ -62,13 +62,11 @@ class FastAnswers:
         self.in_flight = in_flight
         self._metrics = metrics
         self._echo_request_id = echo_request_id
-        self._max_body_bytes = min(_MAX_BODY_BYTES, in_flight.limits.max_body_bytes)
+        self.max_body_bytes = min(_MAX_BODY_BYTES, in_flight.limits.max_body_bytes)
         self._encoder = RowEncoder.of(predictor.schema, predictor.bundle.transform)
-        self._reader = FastReader(input_specs(predictor.schema), max_rows=in_flight.limits.max_rows)
-        specs = output_specs(predictor.schema)
-        self._outputs = {
-            binary: tuple(OutputRequest(spec=spec, binary=binary) for spec in specs) for binary in (False, True)
-        }
+        self._reader = FastReader(
+            input_specs(predictor.schema), output_specs(predictor.schema), max_rows=in_flight.limits.max_rows
+        )
         self._members = {"model_name": predictor.name, "model_version": predictor.version}
         self._routes = self._table() if self._encoder is not None else {}
 
@@ -94,7 +92,7 @@ class FastAnswers:
             and b"content-encoding" not in headers
             and announced.isdigit()
             and len(announced) < 7
-            and int(announced) <= self._max_body_bytes
+            and int(announced) <= self.max_body_bytes
             and self.in_flight.has_room
         )
 
@@ -109,7 +107,7 @@ class FastAnswers:
             if matrix is None:
                 return None
             prediction = self._answering.predictor.predict_matrix(matrix)
-            prediction_id = self._answering.settle(request.columns, prediction, Received(body=body, started=started))
+            prediction_id = self._answering.settle(request.lists(), prediction, Received(body=body, started=started))
             content, document_length = route.respond(request, prediction, prediction_id)
         except Exception:
             # The careful way meets it again, and has the words and the log for it.
@@ -136,7 +134,7 @@ class FastAnswers:
             members["id"] = request.id
         members["parameters"] = {"prediction_id": prediction_id}
         values = self._answering.values(prediction)
-        return infer_response(members, self._outputs[request.is_binary], values, request.num_rows)
+        return infer_response(members, request.outputs, values, request.num_rows)
 
     def _read_invocation(self, body: bytes, _: Headers) -> FastRequest | None:
         return self._reader.invocation(body)

@@ -33,37 +33,45 @@ class FastPath:
         if len(headers) != len(scope["headers"]) or not self.answers.may_answer(path, headers):
             await self.careful(scope, receive, send)
             return
-        message = await self._first_message(scope, receive)
+        messages = await self._messages(scope, receive)
         answer = None
-        if message is not None and message["type"] == "http.request":
-            body = message.get("body", b"")
-            if len(body) == int(headers[b"content-length"]):
-                answer = self.answers.answer(path, headers, body, started)
+        if messages and messages[-1]["type"] == "http.request" and not messages[-1].get("more_body"):
+            parts = [message.get("body", b"") for message in messages]
+            answer = self.answers.answer(path, headers, parts[0] if len(parts) == 1 else b"".join(parts), started)
         if answer is None:
-            await self.careful(scope, _again(message, receive), send)
+            await self.careful(scope, _again(messages, receive), send)
             return
         await send({"type": "http.response.start", "status": 200, "headers": answer.headers})
         await send({"type": "http.response.body", "body": answer.content})
 
-    async def _first_message(self, scope: Scope, receive: Receive) -> Message | None:
-        """The body, or its first part; None when nothing comes in time, which the careful way says at once."""
+    async def _messages(self, scope: Scope, receive: Receive) -> list[Message]:
+        """The body in its parts; fewer when they do not come in time, which the careful way says at once."""
         taking = receive()
-        if not isinstance(taking, CoroutineType):
-            return await taking
-        try:
-            waits_for = taking.send(None)
-        except StopIteration as taken:  # it was there: no clock need be set
-            return cast(Message, taken.value)
+        messages: list[Message] = []
+        if isinstance(taking, CoroutineType):
+            try:
+                taking = _resumed(taking, taking.send(None))
+            except StopIteration as taken:  # it was there: no clock need be set
+                messages.append(cast(Message, taken.value))
+                if not messages[0].get("more_body"):
+                    return messages
+                taking = receive()
         deadline = asyncio.get_running_loop().time() + self._in_flight.limits.body_timeout_seconds
         self._in_flight.enter()
         try:
             async with asyncio.timeout_at(deadline):
-                return cast(Message, await _resumed(taking, waits_for))
+                messages.append(cast(Message, await taking))
+                while messages[-1].get("more_body") and _num_bytes(messages) <= self.answers.max_body_bytes:
+                    messages.append(await receive())
         except TimeoutError:
             scope[DEADLINE_KEY] = deadline
-            return None
         finally:
             self._in_flight.leave()
+        return messages
+
+
+def _num_bytes(messages: list[Message]) -> int:
+    return sum(len(message.get("body", b"")) for message in messages)
 
 
 @coroutine
@@ -81,13 +89,12 @@ def _resumed(started: CoroutineType[Any, Any, Any], waits_for: Any) -> Generator
         return ended.value
 
 
-def _again(message: Message | None, receive: Receive) -> Receive:
-    """`receive`, with a message before the others that was taken already."""
-    if message is None:
-        return receive
-    taken = [message]
+def _again(messages: list[Message], receive: Receive) -> Receive:
+    """`receive`, with the messages before the others that were taken already."""
+    taken = iter(messages)
 
     async def replayed() -> Message:
-        return taken.pop() if taken else await receive()
+        message = next(taken, None)
+        return await receive() if message is None else message
 
     return replayed

@@ -63,7 +63,7 @@ def parse_infer_request(
     return InferRequest(
         id=_request_id(request.get("id")),
         columns=_columns(request.get("inputs"), memoryview(binary), {spec.name: spec for spec in inputs}),
-        outputs=_outputs(request.get("outputs"), outputs, binary=parameters.get("binary_data_output") is True),
+        outputs=requested_outputs(request.get("outputs"), outputs, binary=parameters.get("binary_data_output") is True),
     )
 
 
@@ -188,7 +188,12 @@ def _binary_values(spec: TensorSpec, tensor: Mapping[str, Any], data: memoryview
     return decode_binary(spec.name, datatype, data, num_rows, is_image=spec.is_image)
 
 
-def _outputs(wanted: object, specs: Sequence[TensorSpec], *, binary: bool) -> tuple[OutputRequest, ...]:
+def requested_outputs(wanted: object, specs: Sequence[TensorSpec], *, binary: bool) -> tuple[OutputRequest, ...]:
+    """The outputs that a request asks for, all of them where it names none, as bytes if `binary` and it says nothing.
+
+    Raises:
+        RequestError: 422 naming the member that is wrong.
+    """
     if wanted is None or wanted == []:
         return tuple(OutputRequest(spec=spec, binary=binary) for spec in specs)
     if not isinstance(wanted, list):

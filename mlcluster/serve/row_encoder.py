@@ -16,7 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mlcluster.data import FeatureColumn, TableSchema, Transform
-from mlcluster.data.transform import FLOAT32_MAX, CodedCategory, NumberWriter, ScaledNumber
+from mlcluster.data.transform import CodedCategory, NumberWriter
+from mlcluster.serve.few_rows import FewRows
+from mlcluster.serve.tensors import listed
 from mlcluster.spec import Expectation
 
 _EXACT = float(2**53)
@@ -31,9 +33,10 @@ _INTEGERS: Mapping[str, tuple[float, float]] = {
 _SINGLE_MAX = float(np.finfo(np.float32).max)
 _FLOATS: Mapping[str, tuple[float, float]] = {"float": (-_SINGLE_MAX, _SINGLE_MAX), "double": (-np.inf, np.inf)}
 _ENDS = {**_INTEGERS, **_FLOATS}
+_FEW_VALUES = 32
 _NUMBER_TYPES = frozenset({float, int, type(None)})
 _BOOLEAN_TYPES = frozenset({bool, type(None)})
-_Values = Sequence[Any]
+_Values = Sequence[Any] | npt.NDArray[Any]
 _Check = Callable[[_Values], bool]
 
 
@@ -59,11 +62,7 @@ class RowEncoder:
             for column in schema.features
             if isinstance(kinds[column.name], CodedCategory)
         ]
-        self._writes = [
-            _number_write(column, kinds[column.name], transform.feature_slices[column.name].start)
-            for column in schema.features
-            if not isinstance(kinds[column.name], CodedCategory)
-        ] + [category.write_one for category in self._categories]
+        self._few = FewRows.of(schema, transform)
         self._checks = [(name, check) for name, rule in schema.expect.items() for check in _checks(rule)]
 
     @classmethod
@@ -75,17 +74,24 @@ class RowEncoder:
         return None
 
     def encode(self, columns: Mapping[str, _Values], num_rows: int) -> npt.NDArray[np.float32] | None:
-        """The matrix (num_rows, outputs) of as many values by column, None for missing; or None, see the module."""
+        """The matrix (num_rows, outputs) of as many values by column, None for missing; or None, see the module.
+
+        A column may be an array in which NaN is missing.
+        """
         if len(columns) != self._num_columns:
             return None
+        if self._checks:
+            columns = {name: _as_list(values) for name, values in columns.items()}
         try:
             if {*map(len, columns.values())} != {num_rows}:
                 return None
             for name, check in self._checks:
                 if not check(columns[name]):
                     return None
-            if num_rows == 1:
-                return self._row(columns)
+            if self._few is not None and num_rows * self._num_columns <= _FEW_VALUES:
+                few = self._few.encode(columns, num_rows)
+                if few is not None:
+                    return few
             matrix = np.zeros((num_rows, self._width), dtype=np.float32)
             if self._order.size:
                 numbers = self._stacked(columns, num_rows)
@@ -98,73 +104,30 @@ class RowEncoder:
             pass
         return None
 
-    def _row(self, columns: Mapping[str, _Values]) -> npt.NDArray[np.float32] | None:
-        """One row, value by value: a call of numpy costs as much as ten of these steps."""
-        row = [0.0] * self._width
-        for write in self._writes:
-            if not write(columns, row):
-                return None
-        return np.array([row], dtype=np.float32)
-
     def _stacked(self, columns: Mapping[str, _Values], num_rows: int) -> npt.NDArray[np.float64] | None:
         """The values of all number columns, (num_rows, columns) in the order of the writer."""
+        if not self._boolean and all(isinstance(columns[name], np.ndarray) for name in self._numeric):
+            values = np.array([columns[name] for name in self._numeric], dtype=np.float64)
+            return None if np.isinf(values).any() else self._ordered(values)
+        columns = {name: _as_list(columns[name]) for name in self._writer.names}
         flat = [*chain.from_iterable([columns[name] for name in self._numeric])]
         booleans = [*chain.from_iterable([columns[name] for name in self._boolean])]
         if not _NUMBER_TYPES.issuperset(map(type, flat)) or not _BOOLEAN_TYPES.issuperset(map(type, booleans)):
             return None
-        present = [value for value in flat if value is not None] if None in flat else flat
+        try:
+            total = sum(flat)
+        except TypeError:
+            total = sum([value for value in flat if value is not None])
         # What is not finite, or adds up to what is not, is for the careful to judge.
-        if not math.isfinite(sum(present)):
+        if not math.isfinite(total):
             return None
-        values = np.array(flat + booleans, dtype=np.float64).reshape(-1, num_rows)
+        return self._ordered(np.array(flat + booleans, dtype=np.float64).reshape(-1, num_rows))
+
+    def _ordered(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
+        """Rows by number column as columns by row, in the order of the writer; None where they do not fit."""
         if not self._ranges.hold(values):
             return None
         return values.T if self._is_ordered else values[self._order].T
-
-
-_Write = Callable[[Mapping[str, _Values], list[float]], bool]
-
-
-def _number_write(column: FeatureColumn, encoding: Any, at: int) -> _Write:
-    """Writes one number or boolean as `NumberWriter` does; False where it is not plain."""
-    name, types = column.name, _BOOLEAN_TYPES if column.kind == "boolean" else _NUMBER_TYPES
-    is_whole, is_single = column.arrow_type in _INTEGERS, column.arrow_type == "float"
-    least, most = _ENDS.get(column.arrow_type, (0.0, 1.0))
-    scale_one = _scaling(encoding)
-    indicator = at + 1 if len(encoding.outputs) == 2 else None
-
-    def write(columns: Mapping[str, _Values], row: list[float]) -> bool:
-        value = columns[name][0]
-        if type(value) not in types:
-            return False
-        if value is None:
-            row[at] = scale_one(None)
-            if indicator is not None:
-                row[indicator] = 1.0
-            return True
-        number = float(value)
-        # Infinity is no less than the end of a double, which is infinite.
-        if not least <= number <= most or number - number != 0.0 or (is_whole and number != math.trunc(number)):
-            return False
-        row[at] = scale_one(float(np.float32(number)) if is_single else number)
-        return True
-
-    return write
-
-
-def _scaling(encoding: Any) -> Callable[[float | None], float]:
-    if not isinstance(encoding, ScaledNumber):
-        return lambda value: math.nan if value is None else min(max(value, -FLOAT32_MAX), FLOAT32_MAX)
-    fill, low, high, center = encoding.fill, encoding.low, encoding.high, encoding.center
-    scale = encoding.scale or math.inf
-
-    def scaled(value: float | None) -> float:
-        number = fill if value is None else value
-        number = low if number < low else high if number > high else number
-        number = (number - center) / scale + 0.0
-        return min(max(number, -FLOAT32_MAX), FLOAT32_MAX)
-
-    return scaled
 
 
 class _Ranges:
@@ -207,7 +170,7 @@ class _Category:
         self._ends = _INTEGERS.get(column.arrow_type)
 
     def write(self, columns: Mapping[str, _Values], matrix: npt.NDArray[np.float32]) -> bool:
-        values = columns[self.name]
+        values = _as_list(columns[self.name])
         if not self._types.issuperset(map(type, values)) or not self._fit(values):
             return False
         known, other, start = self._codes, self._other, self._start
@@ -220,25 +183,15 @@ class _Category:
             matrix[:, self._indicator] = [value is None for value in values]
         return True
 
-    def write_one(self, columns: Mapping[str, _Values], row: list[float]) -> bool:
-        values = columns[self.name]
-        value = values[0]
-        if type(value) not in self._types or not self._fit(values):
-            return False
-        code = self._codes.get(value, self._other)
-        if self._one_hot:
-            row[self._start + code] = 1.0
-        else:
-            row[self._start] = code
-        if self._indicator is not None:
-            row[self._indicator] = float(value is None)
-        return True
-
     def _fit(self, values: _Values) -> bool:
         if self._ends is None:
             return True
         low, high = self._ends
         return all(value is None or low <= value <= high for value in values)
+
+
+def _as_list(values: Any) -> _Values:
+    return listed(values) if isinstance(values, np.ndarray) else values
 
 
 def _checks(rule: Expectation) -> list[_Check]:

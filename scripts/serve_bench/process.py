@@ -16,7 +16,13 @@ from pathlib import Path
 import psutil
 
 _START_SECONDS = 120.0
-SERVERS = ("bare", "fastapi", "ours", "ours-no-records")
+SERVERS = ("bare", "fastapi", "ours", "ours-no-records", "ray-serve", "ray-serve-haproxy", "mlflow")
+FORMS_OF: dict[str, tuple[str, ...]] = {"mlflow": ("rows",)}
+"""Of the servers that do not speak both protocols."""
+
+
+class NotStartedError(Exception):
+    """A server that is not to be had here; the reason is its message."""
 
 
 class Server:
@@ -45,16 +51,32 @@ def served(script: Path, server: str, bundle: Path, scratch: Path) -> Iterator[S
     log = (scratch / f"{server}.log").open("ab")
     process = subprocess.Popen([*command, "--scratch", str(scratch)], stderr=log, stdout=log, env=environment)
     try:
-        _wait(process, port)
+        try:
+            _wait(process, port)
+        except NotStartedError as error:
+            raise NotStartedError(f"{error} ({_last_line(scratch / f'{server}.log')})") from error
         yield Server(process, port)
     finally:
         process.terminate()
-        process.wait(timeout=30)
+        process.wait(timeout=60)
         log.close()
 
 
 def run(server: str, bundle_folder: Path, port: int, scratch: Path) -> None:
     """In the child: the server, until it is ended."""
+    if server.startswith("ray-serve"):
+        from serve_bench.by_ray import run as run_ray
+
+        run_ray(bundle_folder, port, scratch, with_haproxy=server == "ray-serve-haproxy")
+    elif server == "mlflow":
+        from serve_bench.by_mlflow import run as run_mlflow
+
+        run_mlflow(bundle_folder, port, scratch)
+    else:
+        _run_here(server, bundle_folder, port, scratch)
+
+
+def _run_here(server: str, bundle_folder: Path, port: int, scratch: Path) -> None:
     import uvicorn
 
     from mlcluster.registry import Bundle
@@ -78,6 +100,11 @@ def run(server: str, bundle_folder: Path, port: int, scratch: Path) -> None:
     uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False, log_level="error")
 
 
+def _last_line(log: Path) -> str:
+    lines = log.read_text(errors="replace").strip().splitlines()
+    return lines[-1][-200:] if lines else "it said nothing"
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -88,7 +115,7 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise SystemExit(f"the server ended with {process.returncode}; see its log")
+            raise NotStartedError(f"it ended with {process.returncode}")
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
                 return
@@ -96,4 +123,4 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
             return
         except OSError:
             time.sleep(0.1)
-    raise SystemExit("the server did not answer in time")
+    raise NotStartedError("it did not answer in time")

@@ -1,136 +1,191 @@
-"""The short way from values to the matrix has the bits of the long one, and takes nothing that the long one refuses."""
+"""A row alone, in a batch of Python values and in an Arrow table: the same bits, or left to the careful way."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import replace
-from typing import Any
+import dataclasses
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlcluster.data import Encoding, RowError, TableSchema, columns_to_table
-from mlcluster.errors import DataError
+from mlcluster.data import RowError, columns_to_table
+from mlcluster.data.schema import FeatureColumn
 from mlcluster.serve.row_encoder import RowEncoder
 from mlcluster.spec import Expectation
 from tests.registry.bundles import sample_schema, sample_table, sample_transform
 
-NUMBER_TYPES = ("double", "float", "int64", "int8", "uint16", "uint64")
-NUMBERS = st.one_of(
-    st.none(),
-    st.floats(width=64),
-    st.sampled_from([0.0, -0.0, 1e300, -1e300, 3.5e38, 2**53, 2**53 + 1, 2**63, -(2**63), 2**70, 255, -1, 41.0, 0.5]),
-    st.integers(-(2**70), 2**70),
-    st.booleans(),
-    st.text(max_size=2),
-)
-CELLS: dict[str, st.SearchStrategy[Any]] = {
-    "income": NUMBERS,
-    "age": NUMBERS,
-    "city": st.one_of(st.none(), st.sampled_from(["Oslo", "Rome", "Ħal Qormi", "Bonn", ""]), st.integers(0, 3)),
-    "code": st.one_of(st.none(), st.integers(-1, 9), st.sampled_from([2**63, 2.0, True, "1"])),
-    "member": st.one_of(st.none(), st.booleans(), st.sampled_from([0, 1, "true"])),
-}
-PLAIN: dict[str, st.SearchStrategy[Any]] = {
-    "income": st.none() | st.floats(-1e30, 1e30),
-    "age": st.none() | st.integers(0, 120),
-    "city": st.none() | st.sampled_from(["Oslo", "Rome", "Bonn"]),
-    "code": st.none() | st.integers(0, 9),
+SCHEMA = sample_schema("binary")
+TRANSFORMS = {name: sample_transform(SCHEMA, name) for name in ("dense", "ordinal")}
+FLOATS = st.floats(allow_nan=False, allow_infinity=False)
+PLAIN = {
+    "income": st.none()
+    | st.floats(-1e15, 1e15)
+    | st.integers(-(10**15), 10**15)
+    | st.sampled_from([0.0, -0.0, 5e-324]),
+    "age": st.none() | st.integers(-(10**15), 10**15),
+    "city": st.none() | st.sampled_from(["Oslo", "Rome", "Ħal Qormi", "", "Elsewhere"]) | st.text(max_size=3),
+    "code": st.none() | st.integers(-3, 8),
     "member": st.none() | st.booleans(),
 }
-RULES = st.fixed_dictionaries(
-    {},
-    optional={
-        "income": st.sampled_from([Expectation(min=-5.0), Expectation(max=10.0, not_null=True)]),
-        "age": st.sampled_from([Expectation(min=0, max=120), Expectation(one_of=(1, 41, 255))]),
-        "city": st.just(Expectation(one_of=("Oslo", "Bonn"))),
-        "code": st.just(Expectation(one_of=(1, 2, 3), not_null=True)),
-        "member": st.just(Expectation(not_null=True)),
-    },
+ANY = st.one_of(
+    st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), st.text(max_size=3), st.just([]), st.just({})
 )
 
 
-def schema_of(kind: str, rules: dict[str, Expectation]) -> TableSchema:
-    schema = sample_schema("binary")
-    income, age, *others = schema.features
-    return replace(schema, features=(income, replace(age, arrow_type=kind), *others), expect=rules)
-
-
-def columns_of(cells: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[str, list[Any]]]:
-    def rows(count: int) -> st.SearchStrategy[dict[str, list[Any]]]:
-        return st.fixed_dictionaries(
-            {name: st.lists(cell, min_size=count, max_size=count) for name, cell in cells.items()}
-        )
-
-    return st.integers(1, 3).flatmap(rows)
+def columns_of(cells: dict[str, st.SearchStrategy], max_rows: int) -> st.SearchStrategy:
+    rows = st.lists(st.fixed_dictionaries(cells), min_size=1, max_size=max_rows)
+    return rows.map(lambda drawn: {name: [row[name] for row in drawn] for name in cells})
 
 
 @pytest.mark.parametrize("encoding", ["dense", "ordinal"])
-@given(columns=columns_of(CELLS), kind=st.sampled_from(NUMBER_TYPES), rules=RULES)
-@settings(max_examples=400)
-def test_what_is_taken_has_the_bits_of_the_careful_way(
-    encoding: Encoding, columns: dict[str, list[Any]], kind: str, rules: dict[str, Expectation]
-) -> None:
-    schema = schema_of(kind, rules)
-    transform = sample_transform(sample_schema("binary"), encoding)
+@given(columns=columns_of(PLAIN, 60))
+@settings(max_examples=300, deadline=None)
+def test_plain_values_give_the_bits_of_the_table(encoding, columns) -> None:
+    transform = TRANSFORMS[encoding]
+    encoder = RowEncoder.of(SCHEMA, transform)
+    assert encoder is not None
+    num_rows = len(columns["age"])
+    expected = transform.apply(columns_to_table(columns, SCHEMA))
+    found = encoder.encode(columns, num_rows)
+    assert found is not None
+    assert found.dtype == np.float32
+    assert found.flags.c_contiguous
+    assert found.tobytes() == expected.tobytes()
+
+
+@pytest.mark.parametrize("encoding", ["dense", "ordinal"])
+@given(columns=columns_of({name: cell | ANY for name, cell in PLAIN.items()}, 30))
+@settings(max_examples=300, deadline=None)
+def test_whatever_is_taken_is_also_taken_by_the_table_and_with_the_same_bits(encoding, columns) -> None:
+    transform = TRANSFORMS[encoding]
+    encoder = RowEncoder.of(SCHEMA, transform)
+    assert encoder is not None
+    found = encoder.encode(columns, len(columns["age"]))
+    if found is not None:
+        assert found.tobytes() == transform.apply(columns_to_table(columns, SCHEMA)).tobytes()
+
+
+@pytest.mark.parametrize("num_rows", [1, 2, 500])
+@pytest.mark.parametrize("encoding", ["dense", "ordinal"])
+def test_arrays_are_taken_as_lists_are(encoding, num_rows) -> None:
+    transform, table = TRANSFORMS[encoding], sample_table(num_rows, seed=5)
+    encoder = RowEncoder.of(SCHEMA, transform)
+    assert encoder is not None
+    columns = {
+        "income": np.array(table.column("income").to_pylist(), dtype=np.float64),
+        "age": table.column("age").to_numpy(),
+        "city": table.column("city").to_pylist(),
+        "code": table.column("code").to_numpy(),
+        "member": table.column("member").to_numpy(),
+    }
+    found = encoder.encode(columns, num_rows)
+    assert found is not None
+    assert found.tobytes() == transform.apply(table).tobytes()
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+def test_an_infinity_in_an_array_is_left_to_the_careful(value) -> None:
+    schema = dataclasses.replace(SCHEMA, features=SCHEMA.features[:2])
+    transform = dataclasses.replace(TRANSFORMS["dense"], columns=TRANSFORMS["dense"].columns[:2])
     encoder = RowEncoder.of(schema, transform)
     assert encoder is not None
-    matrix = encoder.encode(columns, len(columns["age"]))
-    try:
-        expected = transform.apply(columns_to_table(columns, schema))
-    except (RowError, DataError):
-        assert matrix is None
-        return
-    if matrix is not None:
-        assert matrix.tobytes() == expected.tobytes()
-        assert matrix.dtype == expected.dtype
+    columns = {"income": np.array([np.nan, 1.0] * 10), "age": np.arange(20)}
+    table = columns_to_table({"income": [None, 1.0] * 10, "age": list(range(20))}, schema)
+    found = encoder.encode(columns, 20)
+    assert found is not None
+    assert found.tobytes() == transform.apply(table).tobytes()
+    columns["income"][3] = value
+    assert encoder.encode(columns, 20) is None
 
 
-@pytest.mark.parametrize("encoding", ["dense", "ordinal"])
-@given(columns=columns_of(PLAIN), kind=st.sampled_from(["double", "int64", "uint16"]))
-def test_plain_values_are_taken(encoding: Encoding, columns: dict[str, list[Any]], kind: str) -> None:
-    transform = sample_transform(sample_schema("binary"), encoding)
-    encoder = RowEncoder.of(schema_of(kind, {}), transform)
+def test_what_is_missing_in_an_array_breaks_the_rule_that_nothing_is() -> None:
+    schema = dataclasses.replace(SCHEMA, expect={"income": Expectation(not_null=True)})
+    encoder = RowEncoder.of(schema, TRANSFORMS["dense"])
     assert encoder is not None
-    assert encoder.encode(columns, len(columns["age"])) is not None
+    columns = sample_table(30).to_pydict() | {"income": np.linspace(0, 9, 30)}
+    assert encoder.encode(columns, 30) is not None
+    columns["income"][3] = np.nan
+    assert encoder.encode(columns, 30) is None
 
 
-def test_a_row_alone_has_the_bits_of_a_row_among_others() -> None:
-    schema = sample_schema("binary")
-    table = sample_table(200, seed=9)
-    columns = table.to_pydict()
-    columns["income"][:3] = [1e300, -1e300, -0.0]
-    for encoding in ("dense", "ordinal"):
-        encoder = RowEncoder.of(schema, sample_transform(schema, encoding))  # type: ignore[arg-type]
-        assert encoder is not None
-        together = encoder.encode(columns, 200)
-        alone = [encoder.encode({name: [values[row]] for name, values in columns.items()}, 1) for row in range(200)]
-        assert together is not None
-        assert np.concatenate(alone).tobytes() == together.tobytes()
+@pytest.mark.parametrize("ends", [(0.0, 9.0), (-9.0, 0.0), (-0.0, 9.0), (-9.0, -0.0), (-9.0, 9.0)])
+@pytest.mark.parametrize("zero", [0.0, -0.0])
+def test_a_zero_has_one_sign_alone_and_in_a_batch(ends, zero) -> None:
+    income, *others = TRANSFORMS["dense"].columns
+    number = dataclasses.replace(income, low=ends[0], high=ends[1], center=0.0, scale=2.0)
+    transform = dataclasses.replace(TRANSFORMS["dense"], columns=(number, *others))
+    encoder = RowEncoder.of(SCHEMA, transform)
+    assert encoder is not None
+    for num_rows in (1, 40):
+        columns = sample_table(num_rows).to_pydict() | {"income": [zero] * num_rows}
+        found = encoder.encode(columns, num_rows)
+        assert found is not None
+        assert found.tobytes() == transform.apply(columns_to_table(columns, SCHEMA)).tobytes()
 
 
+@pytest.mark.parametrize("num_rows", [1, 40])
 @pytest.mark.parametrize(
-    "columns",
+    ("name", "value"),
     [
-        {},
-        {"income": [1.0]},
-        {"income": [1.0], "age": [1], "city": ["Oslo"], "code": [1], "member": [True], "extra": [1]},
-        {"income": [1.0], "age": [1], "city": ["Oslo"], "code": [1], "membre": [True]},
-        {"income": [1.0, 2.0], "age": [1], "city": ["Oslo"], "code": [1], "member": [True]},
-        {"income": [math.nan], "age": [1], "city": ["Oslo"], "code": [1], "member": [True]},
-        {"income": [[1.0]], "age": [1], "city": ["Oslo"], "code": [1], "member": [True]},
+        ("income", True),
+        ("income", "1.5"),
+        ("income", float("inf")),
+        ("age", 41.5),
+        ("age", 2**63),
+        ("city", 3),
+        ("code", 2**63),
+        ("code", 1.0),
+        ("member", 1),
     ],
 )
-def test_other_columns_are_left_to_the_careful_way(columns: dict[str, list[Any]]) -> None:
-    schema = sample_schema("binary")
-    encoder = RowEncoder.of(schema, sample_transform(schema, "dense"))
+def test_what_needs_care_is_left_to_it(num_rows, name, value) -> None:
+    encoder = RowEncoder.of(SCHEMA, TRANSFORMS["dense"])
     assert encoder is not None
-    assert encoder.encode(columns, 1) is None
+    columns = sample_table(num_rows).to_pydict()
+    assert encoder.encode(columns, num_rows) is not None
+    columns[name][-1] = value
+    assert encoder.encode(columns, num_rows) is None
 
 
-@pytest.mark.parametrize("kind", ["decimal128(10, 2)", "halffloat"])
-def test_types_that_it_cannot_take_make_no_encoder(kind: str) -> None:
-    schema = sample_schema("binary")
-    assert RowEncoder.of(schema_of(kind, {}), sample_transform(schema, "dense")) is None
+RULES = {
+    "income": Expectation(min=0, max=100),
+    "age": Expectation(not_null=True, min=18),
+    "city": Expectation(one_of=("Oslo", "Rome", "Paris")),
+    "code": Expectation(max=3),
+    "member": Expectation(not_null=True),
+}
+
+
+@pytest.mark.parametrize("column", RULES)
+@given(columns=columns_of({**PLAIN, "age": st.none() | st.integers(0, 99), "income": st.floats(-9, 109)}, 30))
+@settings(max_examples=100, deadline=None)
+def test_a_value_that_breaks_a_rule_is_never_taken_and_one_that_keeps_it_is(column, columns) -> None:
+    schema = dataclasses.replace(SCHEMA, expect={column: RULES[column]})
+    transform = TRANSFORMS["dense"]
+    encoder = RowEncoder.of(schema, transform)
+    assert encoder is not None
+    found = encoder.encode(columns, len(columns["age"]))
+    try:
+        expected = transform.apply(columns_to_table(columns, schema))
+    except RowError:
+        assert found is None
+        return
+    assert found is not None
+    assert found.tobytes() == expected.tobytes()
+
+
+def test_a_column_of_another_type_leaves_the_whole_schema_to_the_table() -> None:
+    decimal = FeatureColumn(name="income", kind="number", arrow_type="decimal128(10, 2)", has_missing=True)
+    schema = dataclasses.replace(SCHEMA, features=(decimal, *SCHEMA.features[1:]))
+    assert RowEncoder.of(schema, TRANSFORMS["dense"]) is None
+
+
+def test_small_whole_numbers_keep_to_their_range() -> None:
+    small = FeatureColumn(name="age", kind="number", arrow_type="int8", has_missing=False)
+    schema = dataclasses.replace(SCHEMA, features=(SCHEMA.features[0], small, *SCHEMA.features[2:]))
+    encoder = RowEncoder.of(schema, TRANSFORMS["dense"])
+    assert encoder is not None
+    columns = sample_table(1).to_pydict()
+    for value, is_taken in ((-128, True), (127, True), (128, False), (-129, False)):
+        assert (encoder.encode(columns | {"age": [value]}, 1) is not None) == is_taken
