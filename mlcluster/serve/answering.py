@@ -50,7 +50,7 @@ class Answering:
         self.inputs = input_specs(predictor.schema)
         self._labels_are_text = output_specs(predictor.schema)[0].datatype == "BYTES"
 
-    def settle(self, columns: Mapping[str, list[Any]], prediction: Prediction, request: Received) -> str:
+    def settle(self, columns: Mapping[str, Any], prediction: Prediction, request: Received) -> str:
         """Counts and records one answer; its prediction id.
 
         Raises:
@@ -95,7 +95,7 @@ class _Answered:
 
     answering: Answering
     id: str
-    columns: Mapping[str, list[Any]]
+    columns: Mapping[str, Any]
     prediction: Prediction
     request: Received
     answered_at: float

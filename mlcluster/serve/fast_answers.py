@@ -107,7 +107,7 @@ class FastAnswers:
             if matrix is None:
                 return None
             prediction = self._answering.predictor.predict_matrix(matrix)
-            prediction_id = self._answering.settle(request.lists(), prediction, Received(body=body, started=started))
+            prediction_id = self._answering.settle(request.columns, prediction, Received(body=body, started=started))
             content, document_length = route.respond(request, prediction, prediction_id)
         except Exception:
             # The careful way meets it again, and has the words and the log for it.

@@ -18,7 +18,7 @@ import orjson
 from mlcluster.serve.inference_protocol import OutputRequest, requested_outputs
 from mlcluster.serve.invocations import columns_of_invocation
 from mlcluster.serve.problem import RequestError
-from mlcluster.serve.tensors import BINARY_TYPES, TensorSpec, accepts, decode_binary, listed
+from mlcluster.serve.tensors import BINARY_TYPES, TensorSpec, accepts, decode_binary
 
 _NUM_MEMBERS = 4
 """Of a plain tensor: name, shape, datatype, and data or parameters."""
@@ -38,12 +38,6 @@ class FastRequest:
     num_rows: int
     id: str | None = None
     outputs: tuple[OutputRequest, ...] = ()
-
-    def lists(self) -> dict[str, list[Any]]:
-        """All columns as lists."""
-        return {
-            name: listed(values) if isinstance(values, np.ndarray) else values for name, values in self.columns.items()
-        }
 
 
 class FastReader:

@@ -164,12 +164,16 @@ def flatten(name: str, data: object) -> list[Any]:
     return flat
 
 
-def recorded_inputs(columns: Mapping[str, list[Any]], specs: Sequence[TensorSpec]) -> dict[str, list[Any]]:
-    """The values by column as records keep them: of an image its SHA-256, whichever way it was sent."""
-    return {
-        spec.name: [_image_digest(value) for value in columns[spec.name]] if spec.is_image else columns[spec.name]
-        for spec in specs
-    }
+def recorded_inputs(columns: Mapping[str, Any], specs: Sequence[TensorSpec]) -> dict[str, list[Any]]:
+    """The values by column as records keep them: lists, and of an image its SHA-256, whichever way it was sent."""
+    return {spec.name: _recorded(columns[spec.name], is_image=spec.is_image) for spec in specs}
+
+
+def _recorded(values: Any, *, is_image: bool) -> list[Any]:
+    if is_image:
+        return [_image_digest(value) for value in values]
+    found: list[Any] = listed(values) if isinstance(values, np.ndarray) else values
+    return found
 
 
 def _image_digest(value: bytes | str | None) -> str | None:
