@@ -52,7 +52,8 @@ def served(script: Path, server: str, bundle: Path, scratch: Path) -> Iterator[S
     process = subprocess.Popen([*command, "--scratch", str(scratch)], stderr=log, stdout=log, env=environment)
     try:
         try:
-            _wait(process, port)
+            # A proxy answers 404 for as long as nothing is behind it.
+            _wait(process, port, any_answer=not server.startswith("ray-serve"))
         except NotStartedError as error:
             raise NotStartedError(f"{error} ({_last_line(scratch / f'{server}.log')})") from error
         yield Server(process, port)
@@ -111,7 +112,7 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _wait(process: subprocess.Popen[bytes], port: int) -> None:
+def _wait(process: subprocess.Popen[bytes], port: int, *, any_answer: bool) -> None:
     deadline = time.monotonic() + _START_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
@@ -120,7 +121,9 @@ def _wait(process: subprocess.Popen[bytes], port: int) -> None:
             with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=5):
                 return
         except urllib.error.HTTPError:
-            return
+            if any_answer:
+                return
         except OSError:
-            time.sleep(0.1)
+            pass
+        time.sleep(0.1)
     raise NotStartedError("it did not answer in time")
