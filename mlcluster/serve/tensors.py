@@ -166,14 +166,18 @@ def flatten(name: str, data: object) -> list[Any]:
 
 def recorded_inputs(columns: Mapping[str, Any], specs: Sequence[TensorSpec]) -> dict[str, list[Any]]:
     """The values by column as records keep them: lists, and of an image its SHA-256, whichever way it was sent."""
-    return {spec.name: _recorded(columns[spec.name], is_image=spec.is_image) for spec in specs}
+    return {
+        spec.name: values
+        if type(values := columns[spec.name]) is list and not spec.is_image
+        else _recorded(values, spec)
+        for spec in specs
+    }
 
 
-def _recorded(values: Any, *, is_image: bool) -> list[Any]:
-    if is_image:
+def _recorded(values: Any, spec: TensorSpec) -> list[Any]:
+    if spec.is_image:
         return [_image_digest(value) for value in values]
-    found: list[Any] = listed(values) if isinstance(values, np.ndarray) else values
-    return found
+    return listed(values) if isinstance(values, np.ndarray) else list(values)
 
 
 def _image_digest(value: bytes | str | None) -> str | None:
