@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 MAX_RECORDED_ROWS = 100
 """A request of more rows is recorded by its counts and its digest."""
 _FLUSH_SECONDS = 1.0
-_BATCH = 8
+_BATCH = 32
 """Answers whose records are made at once: in a row, they cost half of what they cost one by one."""
 _MAX_WAITING = 50_000
 """Records that wait for the disk; more are lost, and said to be, rather than held in memory."""
