@@ -33,7 +33,7 @@ from mlcluster.serve.home_page import home_page
 from mlcluster.serve.inference_protocol import HEADER_LENGTH, infer_response, parse_infer_request
 from mlcluster.serve.invocations import parse_csv_invocation, parse_json_invocation
 from mlcluster.serve.json_body import refuse_unknown
-from mlcluster.serve.metrics import CONTENT_TYPE, ServingMetrics
+from mlcluster.serve.metrics import CONTENT_TYPE, Gauges, Replica, ServingMetrics
 from mlcluster.serve.openapi import openapi_document
 from mlcluster.serve.predictor import Prediction, Predictor
 from mlcluster.serve.problem import RequestError, malformed, shorten
@@ -73,7 +73,7 @@ def build_app(
     record: RecordSink,
     limits: RequestLimits | None = None,
     feedback: FeedbackLog | None = None,
-    replica: str = "",
+    replica: Replica | None = None,
     echo_request_id: bool = True,
 ) -> ASGIApp:
     """The application that answers for `predictor`, and writes what it answered to `record`.
@@ -83,8 +83,9 @@ def build_app(
     """
     limits = limits or RequestLimits()
     in_flight = InFlight(limits)
+    gauges = Gauges(num_in_flight=lambda: in_flight.count, num_lost=lambda: record.num_lost)
     metrics = ServingMetrics(
-        model=predictor.name, version=predictor.version, replica=replica, num_in_flight=lambda: in_flight.count
+        model=predictor.name, version=predictor.version, replica=replica or Replica(), gauges=gauges
     )
     answering = Answering(predictor, record, metrics)
     routes = _Routes(answering, metrics, limits)

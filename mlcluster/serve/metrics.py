@@ -18,6 +18,7 @@ from prometheus_client.registry import Collector
 
 _BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BOUNDS = (*map(str, _BUCKETS_SECONDS), "+Inf")
+_LABELS = ("replica", "model", "version")
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 
 
@@ -37,16 +38,35 @@ class _Latency:
         return found
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Replica:
+    """Who counts."""
+
+    name: str = ""
+    usd_per_hour: float | None = None
+    """None where its price is not known."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Gauges:
+    """What is asked for when the metrics are read."""
+
+    num_in_flight: Callable[[], int]
+    num_lost: Callable[[], int]
+    """Records that never reached the disk."""
+
+
 class ServingMetrics(Collector):
     """Counters of one app: two apps in one process do not mix. For one event loop.
 
-    Every series bears the replica, since a scrape through a proxy reaches one replica at a time.
+    Every series bears the replica, since a scrape through a proxy reaches one replica at a time, and the model with its
+    version, so that an update shows.
     """
 
-    def __init__(self, *, model: str, version: str, replica: str, num_in_flight: Callable[[], int]) -> None:
-        self._replica = replica
-        self._model = (replica, model, version)
-        self._num_in_flight = num_in_flight
+    def __init__(self, *, model: str, version: str, replica: Replica, gauges: Gauges) -> None:
+        self._labels = (replica.name, model, version)
+        self._usd_per_hour = replica.usd_per_hour
+        self._gauges = gauges
         self._requests: dict[tuple[str, int], int] = {}
         self._latencies: dict[str, _Latency] = {}
         self._num_rows = 0
@@ -70,25 +90,31 @@ class ServingMetrics(Collector):
 
     def collect(self) -> Iterator[Metric]:
         """What Prometheus asks for."""
-        requests = CounterMetricFamily(
-            "mlcluster_requests", "Requests answered.", labels=("replica", "route", "status")
-        )
+        requests = CounterMetricFamily("mlcluster_requests", "Requests answered.", labels=(*_LABELS, "route", "status"))
         for (route, status), count in self._requests.items():
-            requests.add_metric((self._replica, route, str(status)), count)
+            requests.add_metric((*self._labels, route, str(status)), count)
         latencies = HistogramMetricFamily(
-            "mlcluster_request_seconds", "Time from a request's headers to its answer.", labels=("replica", "route")
+            "mlcluster_request_seconds", "Time from a request's headers to its answer.", labels=(*_LABELS, "route")
         )
         for route, latency in self._latencies.items():
-            latencies.add_metric((self._replica, route), latency.buckets(), latency.seconds)
-        rows = CounterMetricFamily("mlcluster_rows", "Rows predicted.", labels=("replica",))
-        rows.add_metric((self._replica,), self._num_rows)
-        in_flight = GaugeMetricFamily("mlcluster_requests_in_flight", "Requests being answered.", labels=("replica",))
-        in_flight.add_metric((self._replica,), self._num_in_flight())
-        info = GaugeMetricFamily(
-            "mlcluster_model_info", "The model that answers.", labels=("replica", "model", "version")
-        )
-        info.add_metric(self._model, 1)
-        yield from (requests, latencies, rows, in_flight, info)
+            latencies.add_metric((*self._labels, route), latency.buckets(), latency.seconds)
+        yield from (requests, latencies)
+        yield self._one(CounterMetricFamily, "mlcluster_rows", "Rows predicted.", self._num_rows)
+        lost = "Prediction records that never reached the disk."
+        yield self._one(CounterMetricFamily, "mlcluster_records_lost", lost, self._gauges.num_lost())
+        in_flight = self._gauges.num_in_flight()
+        yield self._one(GaugeMetricFamily, "mlcluster_requests_in_flight", "Requests being answered.", in_flight)
+        yield self._one(GaugeMetricFamily, "mlcluster_model_info", "The model that answers.", 1)
+        if self._usd_per_hour is not None:
+            what = "Dollars that this replica costs an hour, at the project's prices."
+            yield self._one(GaugeMetricFamily, "mlcluster_replica_usd_per_hour", what, self._usd_per_hour)
+
+    def _one(
+        self, family: type[CounterMetricFamily | GaugeMetricFamily], name: str, what: str, value: float
+    ) -> CounterMetricFamily | GaugeMetricFamily:
+        found = family(name, what, labels=_LABELS)
+        found.add_metric(self._labels, value)
+        return found
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""

@@ -25,6 +25,8 @@ class ServePlan:
     """Requests in flight that one replica takes; one more is answered 429."""
     cpus_per_replica: float = 0.5
     """What a replica reserves; it uses a whole core when it is busy and the core is free."""
+    replica_usd_per_hour: float | None = None
+    """What a replica costs, for the metrics."""
     records_folder: str | None = None
     """Where each replica appends its predictions; None keeps no records."""
     host: str = "127.0.0.1"

@@ -28,6 +28,7 @@ from mlcluster.errors import ClusterError
 from mlcluster.registry import Bundle
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.http_app import build_app
+from mlcluster.serve.metrics import Replica
 from mlcluster.serve.openapi import example_row
 from mlcluster.serve.plan import Endpoint, ServePlan
 from mlcluster.serve.predictor import Predictor
@@ -47,12 +48,19 @@ _RAISED = re.compile(r"^[\w.]+(?:Error|Exception|Warning): ")
 class ModelReplica:
     """One replica: a predictor and its application, built where it runs."""
 
-    def __init__(self, bundle_files: Mapping[str, bytes], records_folder: str | None, max_ongoing: int) -> None:
+    def __init__(
+        self,
+        bundle_files: Mapping[str, bytes],
+        records_folder: str | None,
+        max_ongoing: int,
+        usd_per_hour: float | None,
+    ) -> None:
         _bind_replica_port_to_its_node()
         self._predictor = Predictor(Bundle.from_files(bundle_files))
         self._records: RecordSink = NoRecords() if records_folder is None else JsonlRecordSink(Path(records_folder))
         self._feedback = None if records_folder is None else FeedbackLog(Path(records_folder))
         self._limits = RequestLimits(max_in_flight=max_ongoing)
+        self._usd_per_hour = usd_per_hour
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """What Serve runs for requests; its proxy writes x-request-id."""
@@ -61,7 +69,7 @@ class ModelReplica:
             record=self._records,
             feedback=self._feedback,
             limits=self._limits,
-            replica=serve.get_replica_context().replica_id.unique_id,
+            replica=Replica(name=serve.get_replica_context().replica_id.unique_id, usd_per_hour=self._usd_per_hour),
             echo_request_id=False,
         )
 
@@ -101,7 +109,7 @@ def build_application(plan: ServePlan) -> Any:
         ray_actor_options={"num_cpus": plan.cpus_per_replica},
         logging_config={"enable_access_log": False},
     )
-    return deployment.bind(dict(plan.bundle_files), plan.records_folder, plan.max_ongoing)
+    return deployment.bind(dict(plan.bundle_files), plan.records_folder, plan.max_ongoing, plan.replica_usd_per_hour)
 
 
 def deploy(plan: ServePlan, *, timeout_seconds: float = 120.0, fallback: ServePlan | None = None) -> Endpoint:

@@ -80,13 +80,20 @@ MakeRecord = Callable[[], PredictionRecord]
 class RecordSink(Protocol):
     """Where records go. `write` never fails and never waits for a disk; what it is given is called later, or never."""
 
+    @property
+    def num_lost(self) -> int:
+        """Records that were taken and never kept."""
+        ...
+
     def write(self, make: MakeRecord) -> None: ...
 
     def close(self) -> None: ...
 
 
 class NoRecords:
-    """Keeps nothing."""
+    """Keeps nothing, and loses nothing that it was to keep."""
+
+    num_lost = 0
 
     def write(self, make: MakeRecord) -> None:
         """Nothing."""
@@ -109,13 +116,14 @@ class JsonlRecordSink:
         self._num_lines = 0
         self._lock, self._file_lock = threading.Lock(), threading.Lock()
         self._closed = threading.Event()
-        self._num_lost = 0
+        self.num_lost = 0
+        self._num_told = 0
         self._thread: threading.Thread | None = None
 
     def write(self, make: MakeRecord) -> None:
         """Takes what makes the record, which is on disk within a second."""
         if self._num_lines >= _MAX_WAITING:
-            self._num_lost += 1
+            self.num_lost += 1
             return
         self._waiting.append(make)
         if self._closed.is_set():
@@ -136,8 +144,13 @@ class JsonlRecordSink:
     def _make(self) -> None:
         """Lines from what waits."""
         with self._lock:
-            lines = [_line(self._waiting.popleft()()) for _ in range(len(self._waiting))]
-            self._lines += lines
+            for _ in range(len(self._waiting)):
+                try:
+                    self._lines.append(_line(self._waiting.popleft()()))
+                except Exception:  # the answer was given, whatever is wrong with its record
+                    self.num_lost += 1
+                    self._num_told += 1
+                    log.exception("lost a prediction record that could not be made")
             self._num_lines = len(self._lines)
 
     def flush(self) -> None:
@@ -146,9 +159,9 @@ class JsonlRecordSink:
             self._make()
             with self._lock:
                 lines, self._lines, self._num_lines = self._lines, [], 0
-                num_lost, self._num_lost = self._num_lost, 0
-            if num_lost:
-                log.warning("lost %d prediction records: the disk is slower than the answers", num_lost)
+                num_untold, self._num_told = self.num_lost - self._num_told, self.num_lost
+            if num_untold:
+                log.warning("lost %d prediction records: the disk is slower than the answers", num_untold)
             if not lines:
                 return
             try:
@@ -157,6 +170,8 @@ class JsonlRecordSink:
                 with os.fdopen(descriptor, "ab") as file:
                     file.write(b"".join(lines))
             except OSError as error:
+                self.num_lost += len(lines)
+                self._num_told += len(lines)
                 log.warning("lost %d prediction records: %s", len(lines), error)
 
     def close(self) -> None:

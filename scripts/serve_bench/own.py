@@ -11,4 +11,4 @@ from mlcluster.serve import JsonlRecordSink, NoRecords, Predictor, build_app
 
 def build(bundle: Bundle, records: Path | None) -> Any:
     sink = NoRecords() if records is None else JsonlRecordSink(records)
-    return build_app(Predictor(bundle), record=sink, replica="bench")
+    return build_app(Predictor(bundle), record=sink)

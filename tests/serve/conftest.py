@@ -14,6 +14,8 @@ from tests.serve.app_client import AppClient
 class MemoryRecords:
     """Records in a list."""
 
+    num_lost = 0
+
     def __init__(self) -> None:
         self.records: list[PredictionRecord] = []
         self.is_closed = False

@@ -199,8 +199,11 @@ def test_both_ways_are_counted_and_recorded_as_one(client, records) -> None:
     client.post(url, content=body, headers=headers)
     client.post(url, content=body.replace(b"41", b"41.0"), headers=headers)
     text = client.get("/metrics").text
-    assert 'mlcluster_requests_total{replica="",route="/v2/models/{name}/infer",status="200"} 2.0' in text
-    assert 'mlcluster_rows_total{replica=""} 2.0' in text
+    assert (
+        'mlcluster_requests_total{model="demo",replica="",route="/v2/models/{name}/infer",status="200",version="3"} 2.0'
+        in text
+    )
+    assert 'mlcluster_rows_total{model="demo",replica="",version="3"} 2.0' in text
     assert len({record.id for record in records.records}) == 2
 
 
@@ -234,8 +237,8 @@ def test_a_client_that_leaves_early_is_told_nothing(predictor, records) -> None:
     app = build_app(predictor, record=records)
     assert asyncio.run(send_in_parts(app, [b"{"], announced=10, leave=True)) == []
     client = AppClient(app)
-    assert 'route="/invocations",status="499"} 1.0' in client.get("/metrics").text
-    assert 'mlcluster_requests_in_flight{replica=""} 0.0' in client.get("/metrics").text
+    assert 'route="/invocations",status="499",version="3"} 1.0' in client.get("/metrics").text
+    assert 'mlcluster_requests_in_flight{model="demo",replica="",version="3"} 0.0' in client.get("/metrics").text
     client.close()
 
 

@@ -384,12 +384,15 @@ def test_the_metrics_count_by_route_and_not_by_path(client, predictor) -> None:
     client.post(INFER, json={})
     client.get("/a/made/up/path")
     text = client.get("/metrics").text
-    assert 'mlcluster_requests_total{replica="",route="/invocations",status="200"} 2.0' in text
-    assert 'mlcluster_requests_total{replica="",route="/v2/models/{name}/infer",status="422"} 1.0' in text
-    assert 'mlcluster_requests_total{replica="",route="other",status="404"} 1.0' in text
-    assert 'mlcluster_rows_total{replica=""} 4.0' in text
+    assert 'mlcluster_requests_total{model="demo",replica="",route="/invocations",status="200",version="3"} 2.0' in text
+    assert (
+        'mlcluster_requests_total{model="demo",replica="",route="/v2/models/{name}/infer",status="422",version="3"} 1.0'
+        in text
+    )
+    assert 'mlcluster_requests_total{model="demo",replica="",route="other",status="404",version="3"} 1.0' in text
+    assert 'mlcluster_rows_total{model="demo",replica="",version="3"} 4.0' in text
     assert 'mlcluster_model_info{model="demo",replica="",version="3"} 1.0' in text
-    assert 'mlcluster_requests_in_flight{replica=""} 0.0' in text
+    assert 'mlcluster_requests_in_flight{model="demo",replica="",version="3"} 0.0' in text
     assert "/a/made" not in text
 
 

@@ -110,7 +110,10 @@ def test_a_whole_request_is_answered_before_uvicorn_hears_of_it(running: Running
     assert running.by_asgi == []
     assert len(running.records.records) == 3
     text = httpx.get(f"{running.url}/metrics").text
-    assert 'mlcluster_requests_total{replica="",route="/v2/models/{name}/infer",status="200"}' in text
+    assert (
+        'mlcluster_requests_total{model="demo",replica="",route="/v2/models/{name}/infer",status="200",version="3"}'
+        in text
+    )
 
 
 def test_a_refusal_is_that_of_the_application(running: Running) -> None:
