@@ -31,6 +31,7 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int, previous
             cpus_per_replica=cpus,
             replica_usd_per_hour=(cpus or 1.0) * context.spec.prices.cpu_hour,
             records_folder=str(context.workspace.predictions.resolve()),
+            records_bytes=int(serve.records_gb * 1e9),
             port=port,
         )
 

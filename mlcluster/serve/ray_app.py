@@ -13,7 +13,6 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +29,7 @@ from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.http_app import build_app
 from mlcluster.serve.metrics import Replica
 from mlcluster.serve.openapi import example_row
-from mlcluster.serve.plan import Endpoint, ServePlan
+from mlcluster.serve.plan import Endpoint, ReplicaPlan, ServePlan
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.reception import RequestLimits
 from mlcluster.serve.records import JsonlRecordSink, NoRecords, RecordSink
@@ -48,28 +47,26 @@ _RAISED = re.compile(r"^[\w.]+(?:Error|Exception|Warning): ")
 class ModelReplica:
     """One replica: a predictor and its application, built where it runs."""
 
-    def __init__(
-        self,
-        bundle_files: Mapping[str, bytes],
-        records_folder: str | None,
-        max_ongoing: int,
-        usd_per_hour: float | None,
-    ) -> None:
+    def __init__(self, plan: ReplicaPlan) -> None:
         _bind_replica_port_to_its_node()
-        self._predictor = Predictor(Bundle.from_files(bundle_files))
-        self._records: RecordSink = NoRecords() if records_folder is None else JsonlRecordSink(Path(records_folder))
-        self._feedback = None if records_folder is None else FeedbackLog(Path(records_folder))
-        self._limits = RequestLimits(max_in_flight=max_ongoing)
-        self._usd_per_hour = usd_per_hour
+        self._plan = plan
+        self._predictor = Predictor(Bundle.from_files(plan.bundle_files))
+        self._records: RecordSink = NoRecords()
+        self._feedback: FeedbackLog | None = None
+        if plan.records_folder is not None:
+            folder = Path(plan.records_folder)
+            self._records = JsonlRecordSink(folder, max_bytes=plan.records_bytes)
+            self._feedback = FeedbackLog(folder)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """What Serve runs for requests; its proxy writes x-request-id."""
+        name = serve.get_replica_context().replica_id.unique_id
         return build_app(
             self._predictor,
             record=self._records,
             feedback=self._feedback,
-            limits=self._limits,
-            replica=Replica(name=serve.get_replica_context().replica_id.unique_id, usd_per_hour=self._usd_per_hour),
+            limits=RequestLimits(max_in_flight=self._plan.max_ongoing),
+            replica=Replica(name=name, usd_per_hour=self._plan.usd_per_hour),
             echo_request_id=False,
         )
 
@@ -109,7 +106,7 @@ def build_application(plan: ServePlan) -> Any:
         ray_actor_options={"num_cpus": plan.cpus_per_replica},
         logging_config={"enable_access_log": False},
     )
-    return deployment.bind(dict(plan.bundle_files), plan.records_folder, plan.max_ongoing, plan.replica_usd_per_hour)
+    return deployment.bind(plan.replica)
 
 
 def deploy(plan: ServePlan, *, timeout_seconds: float = 120.0, fallback: ServePlan | None = None) -> Endpoint:

@@ -17,6 +17,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -31,6 +32,8 @@ log = logging.getLogger(__name__)
 MAX_RECORDED_ROWS = 100
 """A request of more rows is recorded by its counts and its digest."""
 _FLUSH_SECONDS = 1.0
+_NUM_FILES = 16
+"""Into which the bytes of a folder are parted."""
 _BATCH = 32
 """Answers whose records are made at once: in a row, they cost half of what they cost one by one."""
 _MAX_WAITING = 50_000
@@ -103,14 +106,17 @@ class NoRecords:
 
 
 class JsonlRecordSink:
-    """Appends to one file of this process in `folder`, readable by its owner alone.
+    """Appends to files of this process in `folder`, readable by their owner alone, one after another.
 
     Lines reach the file within a second, and at `close`; a killed process loses at most that second. A full disk, or a
-    folder that cannot be made, loses records, with a warning, rather than answers.
+    folder that cannot be made, loses records, with a warning, rather than answers. The folder is kept below about
+    `max_bytes`, with the records of all processes in it: the oldest file goes when a new one is begun.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / f"predictions-{time.time_ns():019d}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+    def __init__(self, folder: Path, *, max_bytes: int = 2**30) -> None:
+        self._folder = folder
+        self._max_bytes = max_bytes
+        self._path = self._new_path()
         self._waiting: deque[MakeRecord] = deque()
         self._lines: list[bytes] = []
         self._num_lines = 0
@@ -133,6 +139,9 @@ class JsonlRecordSink:
             self._make()
         if self._thread is None and not self._closed.is_set():
             self._start()
+
+    def _new_path(self) -> Path:
+        return self._folder / f"predictions-{time.time_ns():019d}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
 
     def _start(self) -> None:
         with self._lock:
@@ -169,6 +178,10 @@ class JsonlRecordSink:
                 descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
                 with os.fdopen(descriptor, "ab") as file:
                     file.write(b"".join(lines))
+                    num_bytes = file.tell()
+                if num_bytes >= self._max_bytes // _NUM_FILES:
+                    self._path = self._new_path()
+                    _keep_below(self._folder, self._max_bytes - num_bytes)
             except OSError as error:
                 self.num_lost += len(lines)
                 self._num_told += len(lines)
@@ -183,6 +196,21 @@ class JsonlRecordSink:
     def _flush_each_second(self) -> None:
         while not self._closed.wait(_FLUSH_SECONDS):
             self.flush()
+
+
+def _keep_below(folder: Path, max_bytes: int) -> None:
+    """Removes the oldest files of records until the others have fewer bytes."""
+    sizes: dict[Path, int] = {}
+    for path in sorted(folder.glob("predictions-*.jsonl")):
+        with suppress(FileNotFoundError):  # another replica may have removed it
+            sizes[path] = path.stat().st_size
+    total = sum(sizes.values())
+    for path, size in sizes.items():
+        if total <= max_bytes:
+            return
+        path.unlink(missing_ok=True)
+        total -= size
+        log.info("removed the oldest prediction records: %s, %d bytes", path.name, size)
 
 
 def _line(record: PredictionRecord) -> bytes:

@@ -12,7 +12,7 @@ import pytest
 
 from mlcluster.errors import DataError
 from mlcluster.serve import JsonlRecordSink, NoRecords, find_record, new_prediction_id, parse_prediction_id
-from mlcluster.serve.records import PredictionRecord
+from mlcluster.serve.records import PredictionRecord, read_records
 
 
 def record(prediction_id: str | None = None) -> PredictionRecord:
@@ -133,3 +133,28 @@ def test_a_full_disk_loses_records_with_a_warning_and_not_answers(tmp_path, monk
 def test_no_records_keeps_nothing() -> None:
     NoRecords().write(record)
     NoRecords().close()
+
+
+def test_a_folder_is_kept_below_its_limit_and_the_newest_records_stay(tmp_path) -> None:
+    limit = 200_000
+    sinks = [JsonlRecordSink(tmp_path, max_bytes=limit) for _ in range(2)]
+    (tmp_path / "feedback.jsonl").write_text("x" * limit)
+    ids = []
+    for _ in range(60):
+        for sink in sinks:
+            for _ in range(20):
+                made = record()
+                ids.append(made.id)
+                sink.write(partial(lambda written: written, made))
+            sink.flush()
+    for sink in sinks:
+        sink.close()
+    files = sorted(tmp_path.glob("predictions-*.jsonl"))
+    total = sum(path.stat().st_size for path in files)
+    assert limit / 2 < total <= limit
+    assert len(files) > 4
+    kept = [one.id for one in read_records(tmp_path)]
+    assert len(kept) < len(ids)
+    assert set(kept) >= set(ids[-200:])
+    assert (tmp_path / "feedback.jsonl").stat().st_size == limit
+    assert find_record(tmp_path, ids[0]) is None
