@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 from mlcluster.cli.row_files import read_rows
 from mlcluster.data import TargetColumn
 from mlcluster.errors import DataError
-from mlcluster.serve.feedback import Feedback, FeedbackLog, feedback_of
+from mlcluster.serve.feedback import Feedback, FeedbackLog, feedback_of, time_now
 
 
 def add_labels(path: Path, folder: Path, target: TargetColumn, *, model: str) -> int:
@@ -19,7 +18,7 @@ def add_labels(path: Path, folder: Path, target: TargetColumn, *, model: str) ->
     """
     read = read_rows(path)
     rows = read if isinstance(read, list) else read.to_pylist()
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    now = time_now()
     items: list[Feedback] = []
     for position, row in enumerate(rows):
         for name in ("prediction_id", "label"):

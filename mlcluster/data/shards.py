@@ -9,7 +9,6 @@ train/ validation/ test/
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,12 +29,10 @@ from mlcluster.data.source import Block, read_block
 from mlcluster.data.split import SPLITS, SplitLabels
 from mlcluster.data.target import encode_target
 from mlcluster.data.transform import Encoding, Transform
-from mlcluster.data.written import FORMAT_VERSION, WrittenFile, refuse_changed_size
+from mlcluster.data.written import MANIFEST, TRANSFORMS, WrittenFile, reading_back, refuse_changed_size
 from mlcluster.errors import DataError
 from mlcluster.spec import DataSpec
 
-_MANIFEST = "manifest.json"
-_TRANSFORMS = "transforms.json"
 # A shard has the rows of one split among so many of the source.
 _SHARD_ROWS = 1 << 17
 
@@ -67,15 +64,8 @@ class Shards:
         Raises:
             DataError: there is nothing of the kind, or a shard is missing or cut short.
         """
-        try:
-            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-            written = json.loads((folder / _TRANSFORMS).read_text(encoding="utf-8"))
-            if manifest["format_version"] != FORMAT_VERSION:
-                raise DataError(f"shards = {folder} has another format; prepare the data again.")
-            shards = _shards(folder, manifest, written)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise DataError(f"shards = {folder} cannot be read ({reason}); prepare the data again.") from error
+        with reading_back(folder, what="shards") as (manifest, transforms):
+            shards = _shards(folder, manifest, transforms)
         refuse_changed_size(folder, manifest["shards"])
         return shards
 
@@ -125,8 +115,8 @@ def prepare_shards(
         pq.write_table(quarantine, unfinished / "quarantine.parquet", compression="zstd")
         manifest = _manifest(fitted, encoding, parts)
         transforms: dict[str, Any] = {encoding: fitted.transforms[encoding].to_json()}
-        write_json(unfinished / _MANIFEST, manifest)
-        write_json(unfinished / _TRANSFORMS, transforms)
+        write_json(unfinished / MANIFEST, manifest)
+        write_json(unfinished / TRANSFORMS, transforms)
     return _shards(folder, manifest, transforms)
 
 

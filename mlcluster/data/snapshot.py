@@ -30,11 +30,9 @@ from mlcluster.data.schema import TableSchema
 from mlcluster.data.source import plain_table
 from mlcluster.data.split import SPLITS
 from mlcluster.data.transform import Encoding, Transform
-from mlcluster.data.written import FORMAT_VERSION, refuse_changed_bytes, refuse_changed_size
+from mlcluster.data.written import MANIFEST, TRANSFORMS, reading_back, refuse_changed_bytes, refuse_changed_size
 from mlcluster.errors import DataError
 
-_MANIFEST = "manifest.json"
-_TRANSFORMS = "transforms.json"
 _QUARANTINE = "quarantine.parquet"
 
 Matrices = tuple[npt.NDArray[np.float32], npt.NDArray[np.int64] | npt.NDArray[np.float64]]
@@ -102,9 +100,9 @@ class DatasetSnapshot:
     def save(self) -> Path:
         """Write manifest and transforms beside the data; returns the manifest's path."""
         transforms = {name: transform.to_json() for name, transform in self.transforms.items()}
-        write_json(self.folder / _TRANSFORMS, transforms)
-        write_json(self.folder / _MANIFEST, self.manifest)
-        return self.folder / _MANIFEST
+        write_json(self.folder / TRANSFORMS, transforms)
+        write_json(self.folder / MANIFEST, self.manifest)
+        return self.folder / MANIFEST
 
     @classmethod
     def load(cls, folder: Path) -> DatasetSnapshot:
@@ -113,15 +111,8 @@ class DatasetSnapshot:
         Raises:
             DataError: there is none, it is of another version, or it was altered.
         """
-        try:
-            manifest = json.loads((folder / _MANIFEST).read_text(encoding="utf-8"))
-            written = json.loads((folder / _TRANSFORMS).read_text(encoding="utf-8"))
-            if manifest["format_version"] != FORMAT_VERSION:
-                raise DataError(f"snapshot = {folder} has another format; prepare the data again.")
-            snapshot = snapshot_from(manifest, written, folder)
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            reason = f"{type(error).__name__}: {error}"
-            raise DataError(f"snapshot = {folder} cannot be read ({reason}); prepare the data again.") from error
+        with reading_back(folder, what="snapshot") as (manifest, transforms):
+            snapshot = snapshot_from(manifest, transforms, folder)
         digests = {name: transform.digest for name, transform in snapshot.transforms.items()}
         if identity_digest(manifest["identity"]) != snapshot.digest or manifest["identity"]["transforms"] != digests:
             raise DataError(f"snapshot = {folder} was altered after it was made; prepare the data again.")

@@ -78,6 +78,10 @@ class CodedCategory:
     with_indicator: bool = False
     kind: Literal["category"] = "category"
 
+    def code_by_level(self) -> dict[Level | None, int]:
+        """The code of each known level, and of None, which is missing."""
+        return {**dict(zip(self.levels, self.codes, strict=True)), None: self.missing_code}
+
     @property
     def num_codes(self) -> int:
         return max(*self.codes, self.other_code, self.missing_code) + 1 if self.codes else self.missing_code + 1
@@ -241,10 +245,9 @@ class CodeLookup:
     """From values to codes: a look-up a value, or one a distinct value when there are many."""
 
     def __init__(self, category: CodedCategory) -> None:
-        self._codes: dict[Any, int] = dict(zip(category.levels, category.codes, strict=True))
+        self._codes: dict[Any, int] = category.code_by_level()
         self._other = category.other_code
         self._missing = category.missing_code
-        self._codes[None] = self._missing
 
     def codes(self, column: pa.ChunkedArray) -> npt.NDArray[np.intp]:
         """The code of each of n values, (n,)."""

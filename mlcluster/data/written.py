@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from blake3 import blake3
 
@@ -12,6 +15,8 @@ from mlcluster.errors import DataError
 
 FORMAT_VERSION = 1
 """Of the folder and its manifest."""
+MANIFEST = "manifest.json"
+TRANSFORMS = "transforms.json"
 _CHUNK_BYTES = 1 << 20
 
 
@@ -35,6 +40,24 @@ def file_blake3(path: Path) -> str:
         while chunk := stream.read(_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
+
+
+@contextmanager
+def reading_back(folder: Path, *, what: str) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """The manifest and the transforms of a folder, while prepared data is made from them again.
+
+    Raises:
+        DataError: there is nothing of the kind, or it does not hold what is asked of it.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        transforms = json.loads((folder / TRANSFORMS).read_text(encoding="utf-8"))
+        if manifest["format_version"] != FORMAT_VERSION:
+            raise DataError(f"{what} = {folder} has another format; prepare the data again.")
+        yield manifest, transforms
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DataError(f"{what} = {folder} cannot be read ({reason}); prepare the data again.") from error
 
 
 def refuse_changed_size(folder: Path, sizes: Mapping[str, int]) -> None:

@@ -80,7 +80,7 @@ class FastReader:
                 num_strings += 1 + _strings_within(document["outputs"])
             if document.keys() != members or _num_strings(body[:length]) != num_strings + 1:
                 return None
-        except (KeyError, TypeError, ValueError, AttributeError, RequestError):
+        except (LookupError, TypeError, ValueError, AttributeError, RequestError):
             return None
         return FastRequest(columns, num_rows, request_id, outputs or self._all_outputs[is_binary])
 
@@ -135,7 +135,7 @@ class FastReader:
                     return None
                 at += num_bytes
                 num_strings += 7
-        is_whole = at == len(body) and len(columns) == self._num_columns and type(num_rows) is int
+        is_whole = at == len(body) and len(columns) == self._num_columns
         return (columns, num_rows, num_strings) if is_whole else None
 
     def _records(self, rows: Any) -> tuple[dict[str, list[Any]], int]:

@@ -93,8 +93,13 @@ def parse_feedback(body: bytes, target: TargetColumn, *, model: str) -> list[Fee
             raise invalid("feedback", f"is {json_type(items)}, not a list of labels; send at least one.")
     if len(items) > MAX_ITEMS:
         raise invalid("feedback", f"has {len(items)} labels; send at most {MAX_ITEMS} in one request.")
-    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    now = time_now()
     return [_item(item, position, target, model, now) for position, item in enumerate(items)]
+
+
+def time_now() -> str:
+    """As `Feedback.received_at` has it."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def check_label(label: object, target: TargetColumn) -> Label:

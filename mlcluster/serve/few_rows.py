@@ -37,7 +37,7 @@ class FewRows:
             at = transform.feature_slices[feature.name].start
             low, high = _ends(feature)
             if isinstance(column, CodedCategory):
-                codes = dict(zip(column.levels, column.codes, strict=True)) | {None: column.missing_code}
+                codes: dict[Any, int] = column.code_by_level()
                 flag_at = at + len(column.outputs) - 1 if column.with_indicator else None
                 types = _TYPES["string" if feature.arrow_type == "string" else "whole"] | {type(None)}
                 known = (codes.get, column.other_code, column.one_hot, flag_at)

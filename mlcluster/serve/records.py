@@ -123,13 +123,15 @@ class JsonlRecordSink:
         self._lock, self._file_lock = threading.Lock(), threading.Lock()
         self._closed = threading.Event()
         self.num_lost = 0
-        self._num_told = 0
+        self._num_untold = 0
+        """Of those, refused since the log was told of any."""
         self._thread: threading.Thread | None = None
 
     def write(self, make: MakeRecord) -> None:
         """Takes what makes the record, which is on disk within a second."""
         if self._num_lines >= _MAX_WAITING:
             self.num_lost += 1
+            self._num_untold += 1
             return
         self._waiting.append(make)
         if self._closed.is_set():
@@ -158,7 +160,6 @@ class JsonlRecordSink:
                     self._lines.append(_line(self._waiting.popleft()()))
                 except Exception:  # the answer was given, whatever is wrong with its record
                     self.num_lost += 1
-                    self._num_told += 1
                     log.exception("lost a prediction record that could not be made")
             self._num_lines = len(self._lines)
 
@@ -168,24 +169,30 @@ class JsonlRecordSink:
             self._make()
             with self._lock:
                 lines, self._lines, self._num_lines = self._lines, [], 0
-                num_untold, self._num_told = self.num_lost - self._num_told, self.num_lost
+                num_untold, self._num_untold = self._num_untold, 0
             if num_untold:
                 log.warning("lost %d prediction records: the disk is slower than the answers", num_untold)
-            if not lines:
-                return
+            if lines:
+                self._append(lines)
+
+    def _append(self, lines: list[bytes]) -> None:
+        """To the file of now; where it has become long, the next ones go into another, and the oldest make room."""
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+            with os.fdopen(descriptor, "ab") as file:
+                file.write(b"".join(lines))
+                num_bytes = file.tell()
+        except OSError as error:
+            self.num_lost += len(lines)
+            log.warning("lost %d prediction records: %s", len(lines), error)
+            return
+        if num_bytes >= self._max_bytes // _NUM_FILES:
+            self._path = self._new_path()
             try:
-                self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-                descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
-                with os.fdopen(descriptor, "ab") as file:
-                    file.write(b"".join(lines))
-                    num_bytes = file.tell()
-                if num_bytes >= self._max_bytes // _NUM_FILES:
-                    self._path = self._new_path()
-                    _keep_below(self._folder, self._max_bytes - num_bytes)
+                _keep_below(self._folder, self._max_bytes - num_bytes)
             except OSError as error:
-                self.num_lost += len(lines)
-                self._num_told += len(lines)
-                log.warning("lost %d prediction records: %s", len(lines), error)
+                log.warning("the oldest prediction records cannot be removed: %s", error)
 
     def close(self) -> None:
         """Flushes and ends the thread; later records are written at once."""

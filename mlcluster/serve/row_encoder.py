@@ -159,9 +159,7 @@ class _Category:
 
     def __init__(self, column: FeatureColumn, encoding: Any, start: int) -> None:
         self.name = column.name
-        self._codes: dict[Any, int] = dict(zip(encoding.levels, encoding.codes, strict=True)) | {
-            None: encoding.missing_code
-        }
+        self._codes: dict[Any, int] = encoding.code_by_level()
         self._other = encoding.other_code
         self._start = start
         self._one_hot = encoding.one_hot
