@@ -27,6 +27,8 @@ _ARRAY_ROWS = 8
 _CODES = {name: {"l": "q", "L": "Q"}.get(dtype.char, dtype.char) for name, dtype in BINARY_TYPES.items()}
 """The datatypes as `struct` calls them in its standard sizes."""
 _BINARY_OUTPUT = "binary_data_output"
+_HUGE = float(2**63)
+"""From here on a whole number may have had more than 64 bits, which orjson makes a float and `json` does not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class FastReader:
         self._datatypes: Mapping[str, str] = {spec.name: spec.datatype for spec in inputs}
         self._names = tuple(self._datatypes)
         self._num_columns = len(inputs)
+        self._floats = tuple(spec.name for spec in inputs if spec.datatype == "FP64")
         self._max_rows = max_rows
         self._outputs = outputs
         self._all_outputs = {binary: requested_outputs(None, outputs, binary=binary) for binary in (False, True)}
@@ -80,6 +83,8 @@ class FastReader:
                 num_strings += 1 + _strings_within(document["outputs"])
             if document.keys() != members or _num_strings(body[:length]) != num_strings + 1:
                 return None
+            if self._holds_huge(columns):
+                return None
         except (LookupError, TypeError, ValueError, AttributeError, RequestError):
             return None
         return FastRequest(columns, num_rows, request_id, outputs or self._all_outputs[is_binary])
@@ -98,6 +103,8 @@ class FastReader:
             columns, num_strings = found
             num_rows = len(next(iter(columns.values())))
             if not 0 < num_rows <= self._max_rows or _num_strings(body) != num_strings + 1:
+                return None
+            if self._holds_huge(columns):
                 return None
         except (KeyError, TypeError, ValueError, AttributeError, StopIteration, RequestError):
             return None
@@ -137,6 +144,15 @@ class FastReader:
                 num_strings += 7
         is_whole = at == len(body) and len(columns) == self._num_columns
         return (columns, num_rows, num_strings) if is_whole else None
+
+    def _holds_huge(self, columns: Mapping[str, Any]) -> bool:
+        for name in self._floats:
+            values = columns[name]
+            if type(values) is list:
+                present = [value for value in values if value is not None] if None in values else values
+                if present and not (min(present) > -_HUGE and max(present) < _HUGE):
+                    return True
+        return False
 
     def _records(self, rows: Any) -> tuple[dict[str, list[Any]], int]:
         names = self._datatypes

@@ -243,3 +243,14 @@ def test_a_full_replica_and_a_number_that_is_not_finite_are_told_by_the_careful_
     assert isinstance(response, httpx.Response)
     assert way.records.records == []
     way.client.close()
+
+
+@pytest.mark.parametrize(
+    "number", ["-9223372036854775809", "18446744073709551616", "1e19", "9223372036854775807", "1e300"]
+)
+def test_numbers_that_parsers_take_for_different_ones_are_recorded_alike(both: Both, number: str) -> None:
+    row = '{"income": NUMBER, "age": 41, "city": null, "code": 1, "member": true}'.replace("NUMBER", number)
+    assert both.agree(INVOKE, f'{{"dataframe_records": [{row}]}}'.encode())[0] == 200
+    tensor = VALID.replace(json.dumps(tensors(1)[0]["data"]), f"[{number}]", 1)
+    assert tensor != VALID
+    assert both.agree(INFER, tensor.encode())[0] == 200
