@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class FrontPlan:
     """Ray Serve's own proxy."""
     num_slots: int
     """Replicas at one time, those that start and end during an update included."""
-    limits: FrontLimits = FrontLimits()
+    limits: FrontLimits = field(default_factory=FrontLimits)
 
 
 class FrontDoor:

@@ -55,7 +55,9 @@ class Site:
         self.door.register(name, Address(host="127.0.0.1", port=port))
 
     def kill(self, name: str) -> None:
-        self.servers.pop(name).kill()
+        server = self.servers.pop(name)
+        server.kill()
+        server.wait()  # one that is dropped unwaited warns that it runs
 
     def haproxy(self) -> psutil.Process:
         keeper = psutil.Process(int((self.folder / "keeper.pid").read_text()))
