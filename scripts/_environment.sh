@@ -82,6 +82,22 @@ ensure_postgres() { # the programs alone: Debian's package would also make a clu
     install_package postgresql && has_postgres
 }
 
+ensure_promtool() { # the one program, into .venv: Debian's package prometheus would also start a server
+    command -v promtool >/dev/null || [ -x "$VENV/bin/promtool" ] && return
+    local folder code=0
+    command -v apt-get >/dev/null && command -v dpkg >/dev/null || return 1
+    folder="$(mktemp -d)"
+    say "fetching promtool into .venv"
+    (cd "$folder" && quietly fetch_promtool) || code=$?
+    rm -rf "$folder"
+    return "$code"
+}
+
+fetch_promtool() {
+    apt-get download -qq prometheus || { as_root apt-get update -qq && apt-get download -qq prometheus; } || return 1
+    dpkg -x prometheus_*.deb . && install -m 755 usr/bin/promtool "$VENV/bin/promtool"
+}
+
 can_make_venv() { # PYTHON: Debian leaves ensurepip out of python3
     "$1" -c 'import ensurepip, venv' 2>/dev/null
 }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -33,6 +34,18 @@ def shared_benchmarks() -> Path:
     if not folder.is_dir():
         pytest.skip(f"the public search benchmarks are not at {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """The command of a real browser; tests that look at pages are skipped where there is none."""
+    found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if found is None:
+        pytest.skip("there is no Chromium here; install it, as with: apt-get install chromium")
+    # Ubuntu has a command of that name which only says that a snap should be installed.
+    if subprocess.run([found, "--version"], capture_output=True, check=False, timeout=30).returncode != 0:
+        pytest.skip(f"{found} does not start")
+    return found
 
 
 @pytest.fixture(scope="session")

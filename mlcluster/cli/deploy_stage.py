@@ -19,14 +19,19 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int, previous
 
     def plan_for(which: Bundle) -> ServePlan:
         serve = context.spec.serve
+        # On a laptop a replica reserves nothing, so that it starts beside a search; it may take a core.
+        cpus = 0.5 if is_on_cluster() else 0.0
         return ServePlan(
             name=context.spec.project,
             bundle_files=which.files(),
+            trusted=context.keys.trusted,
             min_replicas=serve.replicas.min,
             max_replicas=serve.replicas.max,
             target_ongoing=serve.target_ongoing,
-            cpus_per_replica=0.5 if is_on_cluster() else 0.0,
+            cpus_per_replica=cpus,
+            replica_usd_per_hour=(cpus or 1.0) * context.spec.prices.cpu_hour,
             records_folder=str(context.workspace.predictions.resolve()),
+            records_bytes=int(serve.records_gb * 1e9),
             port=port,
         )
 

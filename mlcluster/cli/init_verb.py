@@ -61,7 +61,7 @@ def init(folder: Path, sample: str, force: bool) -> None:
     (folder / "request.json").write_text(json.dumps(_request(table, chosen), indent=1) + "\n", encoding="utf-8")
     (folder / ".gitignore").write_text(".mlcluster/\nmlflow.db\nmlruns/\n", encoding="utf-8")
     write_jobs(folder / "jobs")
-    for name in ("cluster-configs", "tests"):
+    for name in ("cluster-configs", "monitoring", "tests"):
         _write_templates(name, folder / name)
     click.echo(f"made {folder}: edit mlcluster.yaml, then `mlcluster plan` and `mlcluster run`")
 

@@ -28,6 +28,8 @@ def lineage(config: Path, overrides: tuple[str, ...], as_json: bool, prediction_
         click.echo(f"  outputs      {_short(record['outputs'])}")
     else:
         click.echo("  record       none on this machine")
+    for row, label in found["prediction"]["feedback"].items():
+        click.echo(f"  label        {label} for row {row}, which came later")
     version = found["model_version"]
     click.echo(f"model version  {version['name']} {version['version']} {' '.join(version['aliases'])}".rstrip())
     click.echo(f"trial          {found['trial']['id']} ({found['trial']['family']}) of run {found['run']}")

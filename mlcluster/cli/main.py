@@ -30,7 +30,9 @@ VERBS = {
     "status": ("status", "Show the newest run, the endpoint and whether it answers."),
     "cost": ("cost", "Show forecast and actual cost by stage and trial."),
     "report": ("report", "Write the study's report, one page with pictures."),
+    "feedback": ("feedback", "Add labels that came later; show how good the live answers are."),
     "lineage": ("lineage", "Trace a prediction back to data, code and dollars."),
+    "key": ("key", "Make the keys that sign models."),
     "submit": ("submit", "Run a stage as a job on a Ray cluster."),
     "down": ("down", "End the endpoint and the local Ray under it."),
 }

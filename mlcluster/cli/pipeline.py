@@ -89,8 +89,7 @@ class Pipeline:
 
     def _verify(self, outcome: RunOutcome, snapshot: DatasetSnapshot) -> RunOutcome:
         verified = run_verify_stage(self.context, snapshot, outcome.result)
-        version = self._record(outcome, snapshot, verified)
-        bundle = verified.bundle.with_version(version.version)
+        version, bundle = self._record(outcome, snapshot, verified)
         outcome = replace(outcome, verified=replace(verified, bundle=bundle), version=version)
         failed = [f"{one.label}: {one.reason}" for one in verified.verdict.gates if one.status != "passed"]
         if failed:
@@ -101,8 +100,10 @@ class Pipeline:
             )
         return outcome
 
-    def _record(self, outcome: RunOutcome, snapshot: DatasetSnapshot, verified: Verified) -> ModelVersion:
-        """Everything into MLflow, and the bundle beside it under the version that it was given."""
+    def _record(
+        self, outcome: RunOutcome, snapshot: DatasetSnapshot, verified: Verified
+    ) -> tuple[ModelVersion, Bundle]:
+        """Everything into MLflow, and the bundle, signed if it is to be, beside it under the version that it got."""
         from mlcluster.cli.recording import run_record, version_tags
         from mlcluster.registry.mlflow_registry import CHALLENGER
 
@@ -117,7 +118,7 @@ class Pipeline:
                 run_id=run_id,
                 spent_usd=context.ledger.spent_usd,
             )
-            verified = replace(verified, bundle=replace(verified.bundle, card=card))
+            verified = replace(verified, bundle=context.keys.signed(replace(verified.bundle, card=card)))
             report = write_report(context.run, cap_usd=context.ledger.cap_usd)
             tracker.finish(run_id, run_record(context, snapshot, outcome.result, verified, outcome.baseline, report))
             version = registry.register(verified.bundle, run_id=run_id, tags=version_tags(context, snapshot, verified))
@@ -127,7 +128,7 @@ class Pipeline:
         if verified.verdict.passed:
             context.run.update(version=version.version, mlflow_run_id=run_id)
         context.progress.stage("record", f"{name} version {version.version}, MLflow run {run_id}")
-        return version
+        return version, verified.bundle
 
     def _deploy(self, outcome: RunOutcome) -> RunOutcome:
         from mlcluster.registry.mlflow_registry import CHAMPION

@@ -39,12 +39,13 @@ class Progress:
         states = Counter(str(trial.state) for trial in study.trials)
         counts = ", ".join(f"{number} {state}" for state, number in sorted(states.items()))
         best = f"best {study.plan.metric} {study.best.value:.4f}" if study.best else "no score yet"
-        self._live(
+        self.live(
             f"tune     {len(study.trials)} trials ({counts}), {best}, "
             f"${study.usd_so_far:.4f} spent, {study.seconds_left:.0f} s left at most"
         )
 
-    def _live(self, text: str) -> None:
+    def live(self, text: str) -> None:
+        """Where long work stands."""
         if self._quiet:
             return
         if self._is_live:

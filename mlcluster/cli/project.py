@@ -6,14 +6,12 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlsplit
 
-from mlcluster.cli.data_project import DataProject
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
@@ -27,7 +25,6 @@ from mlcluster.cli.planning import (
     stage_forecasts,
     study_budget,
 )
-from mlcluster.cli.progress import Progress
 from mlcluster.cli.ray_local import (
     LocalRay,
     disconnect,
@@ -39,32 +36,19 @@ from mlcluster.cli.ray_local import (
 from mlcluster.cli.reporting import write_report
 from mlcluster.cli.run_context import RunContext, connect_ray
 from mlcluster.cli.run_options import RunOptions
-from mlcluster.cli.stores import LaterTracker, open_tracker, registry_of
+from mlcluster.cli.served_project import ServedProject
+from mlcluster.cli.stores import LaterTracker
 from mlcluster.cli.tune_stage import read_story, trial_of
-from mlcluster.cli.workspace import RunFolder
 from mlcluster.cost import Ledger
-from mlcluster.data import DatasetSnapshot, conform, rows_to_table
 from mlcluster.data.augment import check_group, check_images
 from mlcluster.errors import SpecError
-from mlcluster.registry import Bundle
-from mlcluster.spec import YamlDocument, load_document, naming_lines
+from mlcluster.spec import load_document, naming_lines
 from mlcluster.train import check_families
 from mlcluster.tune import StudyReport, StudyStory, TrialStory
 
-if TYPE_CHECKING:
-    import pyarrow as pa
 
-    from mlcluster.serve.predictor import Prediction, Predictor
-
-
-class Project(DataProject):
+class Project(ServedProject):
     """One project file, and what was made from it."""
-
-    def __init__(
-        self, document: YamlDocument, *, folder: Path, options: RunOptions | None = None, quiet: bool = True
-    ) -> None:
-        super().__init__(document, folder=folder, options=options)
-        self._progress = Progress(quiet=quiet)
 
     @classmethod
     def load(
@@ -108,6 +92,7 @@ class Project(DataProject):
             check_images(self.spec.data.augment, kinds.values())
             check_families(self.spec.models, kinds)
             check_gates(self.spec, kinds)
+            self._keys()
             metric = resolve_metric(self.spec, found.task)
             lease = lease_workers(self.spec, self._machine(), sizes)
             around = stage_forecasts(lease, num_rows=found.num_rows)
@@ -171,68 +156,6 @@ class Project(DataProject):
         """
         return write_report(self.workspace.latest_run(), cap_usd=self.spec.tune.budget.usd)
 
-    def predict(self, rows: pa.Table | Sequence[Mapping[str, Any]]) -> Prediction:
-        """The deployed model's answers to raw rows, in this process: an Arrow table, or a list of mappings.
-
-        Raises:
-            SpecError: no model has passed its gates yet.
-            RowError: a column is missing, unknown or of another type; it names the column.
-        """
-        predictor = self.deployed()
-        if isinstance(rows, Sequence):
-            return predictor.predict(rows_to_table(rows, predictor.schema))
-        return predictor.predict(conform(rows, predictor.schema))
-
-    def deployed(self) -> Predictor:
-        """The model behind the endpoint (or the newest that passed its gates), loaded here."""
-        from mlcluster.serve.predictor import Predictor
-
-        run = self._deployed_run()
-        return Predictor(Bundle.read(run.bundle(run.state()["version"])))
-
-    def snapshot(self) -> DatasetSnapshot:
-        """The data that this model was learned from.
-
-        Raises:
-            SpecError: no model has passed its gates yet.
-            DataError: the snapshot was altered or removed since.
-        """
-        return DatasetSnapshot.load(self._deployed_run().snapshot)
-
-    def _deployed_run(self) -> RunFolder:
-        self.workspace.latest_run()  # says so where there is no run at all
-        for run in reversed(self.workspace.runs()):
-            if run.state().get("version") is not None:
-                return run
-        raise SpecError("this project has no verified model yet; make one with `mlcluster run`.")
-
-    def lineage(self, prediction_id: str) -> dict[str, Any]:
-        """From a prediction id to the model version, trial, configuration, data, code and dollars."""
-        from mlcluster.serve.records import find_record, parse_prediction_id
-
-        parsed = parse_prediction_id(prediction_id)
-        if not self.workspace.has_tracking(self.spec.tracking):
-            raise SpecError("this project has no run yet; start one with `mlcluster run`.")
-        version = registry_of(open_tracker(self.spec, self.workspace)).version(parsed.model, parsed.version)
-        record = find_record(self.workspace.predictions, prediction_id)
-        tags = {key.removeprefix("mlcluster."): value for key, value in version.tags.items()}
-        return {
-            "prediction": {"id": prediction_id, "record": None if record is None else asdict(record)},
-            "model_version": {"name": version.name, "version": version.version, "aliases": list(version.aliases)},
-            "mlflow_run_id": version.run_id,
-            "run": tags.get("run"),
-            "trial": {"id": tags.get("trial"), "family": tags.get("family"), "usd": _number(tags.get("trial_usd"))},
-            "configuration": json.loads(tags.get("configuration", "{}")),
-            "data": {
-                "snapshot": tags.get("snapshot"),
-                "source": tags.get("source"),
-                "sources": json.loads(tags.get("sources", "{}")),
-            },
-            "code": tags.get("code"),
-            "bundle": tags.get("bundle"),
-            "usd": _number(tags.get("usd")),
-        }
-
     def down(self) -> bool:
         """Ends what `run` left serving; says whether there was anything."""
         endpoint = self.workspace.endpoint_file
@@ -246,13 +169,6 @@ class Project(DataProject):
             was_running = LocalRay(self.workspace.ray).stop()
         endpoint.unlink(missing_ok=True)
         return was_running
-
-    def endpoint(self) -> dict[str, Any] | None:
-        """The record of what is being served, or None."""
-        file = self.workspace.endpoint_file
-        if not file.exists() or not (is_on_cluster() or LocalRay(self.workspace.ray).is_running()):
-            return None
-        return dict(json.loads(file.read_text()))
 
     def _run(self, *, until: str) -> dict[str, Any]:
         with self.workspace.locked():
@@ -344,17 +260,6 @@ class Project(DataProject):
             meter=StageMeter(ledger, usd_per_second=usd_per_second),
             progress=self._progress,
             sources=self._catalogue.cache,
+            keys=self._keys(),
             seed=self.options.seed,
         )
-
-    def _served_bundle(self) -> Bundle | None:
-        endpoint = self.endpoint()
-        if endpoint is None:
-            return None
-        run = RunFolder(path=self.workspace.root / "runs" / endpoint["run"])
-        folder = run.bundle(endpoint["version"])
-        return Bundle.read(folder) if folder.is_dir() else None
-
-
-def _number(text: str | None) -> float | None:
-    return None if text is None else float(text)

@@ -6,6 +6,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
+from mlcluster.cli.bundle_keys import BundleKeys
 from mlcluster.cli.leasing import Lease, Machine
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.progress import Progress
@@ -29,6 +30,7 @@ class RunContext:
     meter: StageMeter
     progress: Progress
     sources: SourceCache
+    keys: BundleKeys
     seed: int
 
     def close(self) -> None:

@@ -101,5 +101,6 @@ def _scaled(
     np.clip(values, encoding.low, encoding.high, out=values)
     values -= encoding.center
     values /= encoding.scale or np.inf
+    values += 0.0  # there is one zero, as in `NumberWriter`
     np.clip(values, -FLOAT32_MAX, FLOAT32_MAX, out=values)
     return values.astype(np.float32)

@@ -38,7 +38,8 @@ class RowError(DataError):
 def conform(table: pa.Table, schema: TableSchema, *, need_target: bool = False) -> pa.Table:
     """The feature columns in the schema's order and types, then the target if it is needed.
 
-    Columns that the schema knows as no features are dropped. NaN in a column of whole numbers is missing.
+    Columns that the schema knows as no features are dropped. NaN in a column of whole numbers is missing. A dictionary
+    of values of the right type stays one.
 
     Raises:
         RowError: a column is missing or unknown, or a value does not fit its type or breaks a rule of `data.expect`.
@@ -155,7 +156,7 @@ def _cast(column: pa.ChunkedArray, feature: FeatureColumn) -> pa.ChunkedArray:
     target = arrow_type(feature.arrow_type)
     if feature.image is not None:
         return _images(column, feature, feature.image)
-    if column.type == target:
+    if column.type == target or (pa.types.is_dictionary(column.type) and column.type.value_type == target):
         return column
     have, want = _family(column.type), _family(target)
     if have not in (want, "null"):

@@ -180,9 +180,9 @@ class Transform:
         return hashlib.sha256(text.encode()).hexdigest()
 
     @cached_property
-    def _numbers(self) -> _NumberWriter:
+    def _numbers(self) -> NumberWriter:
         numbers = [column for column in self.columns if isinstance(column, RawNumber | ScaledNumber)]
-        return _NumberWriter(numbers, [self.feature_slices[column.name].start for column in numbers])
+        return NumberWriter(numbers, [self.feature_slices[column.name].start for column in numbers])
 
     @cached_property
     def _images(self) -> tuple[ImagePixels, ...]:
@@ -197,7 +197,7 @@ class Transform:
         )
 
 
-class _NumberWriter:
+class NumberWriter:
     """All number columns at once: a row costs a handful of numpy calls, not a handful a column."""
 
     def __init__(self, columns: list[Any], starts: list[int]) -> None:
@@ -210,19 +210,31 @@ class _NumberWriter:
             )
             self._scale = np.array([column.scale or np.inf for column in columns])
             self._with_indicator = np.array([column.with_indicator for column in columns])
+            ends = np.abs((np.stack([self._low, self._high]) - self._center) / self._scale)
+            self._fits_float32 = bool((ends <= FLOAT32_MAX).all())
 
     def write(self, values: npt.NDArray[np.float64], matrix: npt.NDArray[np.float32]) -> None:
-        """Fill the number columns of `matrix` (n, num_outputs) from raw `values` (n, columns)."""
+        """Fill the number columns of `matrix` (n, num_outputs), which is zero, from raw `values` (n, columns)."""
         is_missing = np.isnan(values)
         if not self._is_scaled:
-            np.clip(values, -FLOAT32_MAX, FLOAT32_MAX, out=values)
-            values[is_missing] = np.nan
+            # Not `np.clip`: for few rows the ufuncs take a third of its time.
+            np.maximum(values, -FLOAT32_MAX, out=values)
+            np.minimum(values, FLOAT32_MAX, out=values)
+            values[is_missing] = np.nan  # one of the many that there are
             matrix[:, self._targets] = values
             return
-        filled = np.where(is_missing, self._fill, values)
-        scaled = (np.clip(filled, self._low, self._high) - self._center) / self._scale
-        matrix[:, self._targets] = np.clip(scaled, -FLOAT32_MAX, FLOAT32_MAX)
-        matrix[:, self._targets[self._with_indicator] + 1] = is_missing[:, self._with_indicator]
+        if has_missing := is_missing.any():
+            values = np.where(is_missing, self._fill, values)
+        scaled = np.maximum(values, self._low)
+        np.minimum(scaled, self._high, out=scaled)
+        scaled -= self._center
+        scaled /= self._scale
+        scaled += 0.0  # there is one zero: which of two a maximum keeps is the processor's choice
+        if not self._fits_float32:
+            np.clip(scaled, -FLOAT32_MAX, FLOAT32_MAX, out=scaled)
+        matrix[:, self._targets] = scaled
+        if has_missing:
+            matrix[:, self._targets[self._with_indicator] + 1] = is_missing[:, self._with_indicator]
 
 
 class CodeLookup:

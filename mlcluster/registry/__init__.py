@@ -6,5 +6,6 @@ code when it is loaded. Not here: runs, versions and aliases; those are MLflow's
 
 from mlcluster.registry.bundle import Bundle, ModelCard
 from mlcluster.registry.onnx_export import to_onnx
+from mlcluster.registry.signature import SigningKey, TrustedKeys
 
-__all__ = ["Bundle", "ModelCard", "to_onnx"]
+__all__ = ["Bundle", "ModelCard", "SigningKey", "TrustedKeys", "to_onnx"]

@@ -19,6 +19,7 @@ from typing import Any
 from mlcluster.data import TableSchema, Transform
 from mlcluster.errors import BundleError, DataError
 from mlcluster.registry.onnx_check import check_onnx
+from mlcluster.registry.signature import SIGNATURE, SigningKey, TrustedKeys, check_signature
 
 FORMAT = "mlcluster-bundle/1"
 MANIFEST = "manifest.json"
@@ -32,8 +33,9 @@ SIZE_LIMITS: Mapping[str, int] = {
     "card.json": 16 * _MIB,
     "input_example.json": 16 * _MIB,
     "evidence.json": 64 * _MIB,
+    SIGNATURE: 4096,
 }
-"""Bytes that each file may have; its keys are all the files that a bundle has."""
+"""Bytes that each file may have; its keys are all the files that a bundle has, the last of them only if signed."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,6 +75,8 @@ class Bundle:
     input_example: tuple[dict[str, Any], ...]
     """Rows of raw feature columns, as JSON values."""
     evidence: dict[str, Any]
+    signature: bytes | None = None
+    """The contents of `manifest.sig`; of these very files, so that a bundle with other parts needs another."""
 
     def files(self) -> dict[str, bytes]:
         """The bundle's files by name, the manifest with their sizes and hashes among them.
@@ -90,7 +94,11 @@ class Bundle:
         }
         entries = {name: {"sha256": _sha256(data), "size": len(data)} for name, data in files.items()}
         files[MANIFEST] = canonical_json({"format": FORMAT, "files": entries}, name=MANIFEST)
-        return files
+        return files if self.signature is None else files | {SIGNATURE: self.signature}
+
+    def signed(self, key: SigningKey) -> Bundle:
+        """The same bundle with the signature of that key."""
+        return dataclasses.replace(self, signature=key.sign(self.files()[MANIFEST]))
 
     @property
     def digest(self) -> str:
@@ -98,8 +106,8 @@ class Bundle:
         return _sha256(self.files()[MANIFEST])
 
     def with_version(self, version: str) -> Bundle:
-        """The same bundle under the version that the registry gave it."""
-        return dataclasses.replace(self, card=dataclasses.replace(self.card, version=version))
+        """The same bundle under the version that the registry gave it, unsigned."""
+        return dataclasses.replace(self, card=dataclasses.replace(self.card, version=version), signature=None)
 
     def write(self, folder: Path) -> None:
         """The files in `folder`, which is made; the manifest is written last, so half a bundle is no bundle.
@@ -114,18 +122,20 @@ class Bundle:
             (folder / name).write_bytes(data)
 
     @classmethod
-    def read(cls, folder: Path) -> Bundle:
-        """The bundle in `folder`.
+    def read(cls, folder: Path, *, trusted: TrustedKeys | None = None) -> Bundle:
+        """The bundle in `folder`, which one of the `trusted` keys must have signed, if they are given.
 
         Raises:
-            BundleError: a file is missing, foreign, too large, damaged or altered; nothing in it was run.
+            BundleError: a file is missing, foreign, too large, damaged, altered or signed by nobody who is trusted;
+                nothing in it was run.
         """
-        return cls.from_files(_read_files(folder))
+        return cls.from_files(_read_files(folder), trusted=trusted)
 
     @classmethod
-    def from_files(cls, files: Mapping[str, bytes]) -> Bundle:
+    def from_files(cls, files: Mapping[str, bytes], *, trusted: TrustedKeys | None = None) -> Bundle:
         """The bundle whose files these are; see `read`."""
         _check_files(files)
+        check_signature(files[MANIFEST], files.get(SIGNATURE), trusted)
         parts = {name: _parse_json(name, files[name]) for name in SIZE_LIMITS if name.endswith(".json")}
         transform = _build("transform.json", Transform.from_json, parts["transform.json"])
         schema = _build("schema.json", TableSchema.from_json, parts["schema.json"])
@@ -146,6 +156,7 @@ class Bundle:
             card=card,
             input_example=tuple(example),
             evidence=parts["evidence.json"],
+            signature=files.get(SIGNATURE),
         )
 
 
@@ -194,10 +205,10 @@ def _check_files(files: Mapping[str, bytes]) -> None:
         _check_name(name)
         _check_size(name, len(data))
     for name in SIZE_LIMITS:
-        if name not in files:
+        if name not in files and name != SIGNATURE:
             raise BundleError(f"{name} is missing from the bundle; fetch the bundle again.")
     entries = _manifest_entries(files[MANIFEST])
-    for name in sorted(files.keys() - {MANIFEST}):
+    for name in sorted(files.keys() - {MANIFEST, SIGNATURE}):
         size, digest = entries[name]
         if len(files[name]) != size:
             raise BundleError(f"{name} has {len(files[name])} bytes, its manifest says {size}; fetch the bundle again.")
@@ -216,7 +227,7 @@ def _manifest_entries(data: bytes) -> dict[str, tuple[int, str]]:
     if (
         set(manifest) != {"format", "files"}
         or not isinstance(entries, dict)
-        or set(entries) != set(SIZE_LIMITS) - {MANIFEST}
+        or set(entries) != set(SIZE_LIMITS) - {MANIFEST, SIGNATURE}
     ):
         raise BundleError(f"{MANIFEST} does not list the files of a bundle; fetch the bundle again.")
     try:

@@ -7,34 +7,39 @@ a prediction bears an id; every refusal is a 4xx that names the field.
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 from fastapi import FastAPI
+from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
+from starlette.types import ASGIApp
 
 from mlcluster import __version__
 from mlcluster.data import RowError, columns_to_table
 from mlcluster.errors import DataError
+from mlcluster.serve.answering import Answering, Received
+from mlcluster.serve.fast_answers import FastAnswers
+from mlcluster.serve.fast_path import FastPath
+from mlcluster.serve.feedback import FeedbackLog
+from mlcluster.serve.feedback_route import feedback_endpoint
 from mlcluster.serve.home_page import home_page
 from mlcluster.serve.inference_protocol import HEADER_LENGTH, infer_response, parse_infer_request
 from mlcluster.serve.invocations import parse_csv_invocation, parse_json_invocation
 from mlcluster.serve.json_body import refuse_unknown
-from mlcluster.serve.metrics import CONTENT_TYPE, ServingMetrics
+from mlcluster.serve.metrics import CONTENT_TYPE, Gauges, Replica, ServingMetrics
 from mlcluster.serve.openapi import openapi_document
 from mlcluster.serve.predictor import Prediction, Predictor
 from mlcluster.serve.problem import RequestError, malformed, shorten
 from mlcluster.serve.reception import (
     ROUTE_KEY,
+    InFlight,
     Reception,
     RequestLimits,
     media_type,
@@ -42,8 +47,8 @@ from mlcluster.serve.reception import (
     refuse,
     refuse_route,
 )
-from mlcluster.serve.records import MAX_RECORDED_ROWS, PredictionRecord, RecordSink, new_prediction_id
-from mlcluster.serve.tensors import input_specs, output_specs, recorded_inputs
+from mlcluster.serve.records import RecordSink
+from mlcluster.serve.tensors import input_specs, output_specs
 
 _JSON = "application/json"
 _OCTETS = "application/octet-stream"
@@ -67,41 +72,51 @@ def build_app(
     *,
     record: RecordSink,
     limits: RequestLimits | None = None,
-    replica: str = "",
+    feedback: FeedbackLog | None = None,
+    replica: Replica | None = None,
     echo_request_id: bool = True,
-) -> FastAPI:
+) -> ASGIApp:
     """The application that answers for `predictor`, and writes what it answered to `record`.
 
-    `replica` labels the metrics. `echo_request_id` is off behind a server that writes x-request-id itself.
+    Labels that come later go to `feedback`; without it there is no route for them. `replica` labels the metrics.
+    `echo_request_id` is off behind a server that writes x-request-id itself.
     """
     limits = limits or RequestLimits()
-    metrics = ServingMetrics(model=predictor.name, version=predictor.version, replica=replica)
-    routes = _Routes(predictor, record, metrics, limits)
+    in_flight = InFlight(limits)
+    gauges = Gauges(num_in_flight=lambda: in_flight.count, num_lost=lambda: record.num_lost)
+    metrics = ServingMetrics(
+        model=predictor.name, version=predictor.version, replica=replica or Replica(), gauges=gauges
+    )
+    answering = Answering(predictor, record, metrics)
+    routes = _Routes(answering, metrics, limits)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
         record.close()
 
-    app = FastAPI(title=predictor.name, version=__version__, redoc_url=None, lifespan=lifespan)
-    document = openapi_document(predictor, server_version=__version__)
+    # The usual one makes a page that loads its script from a network of delivery, which a closed network has not.
+    app = FastAPIOffline(title=predictor.name, version=__version__, redoc_url=None, lifespan=lifespan)
+    document = openapi_document(predictor, server_version=__version__, takes_feedback=feedback is not None)
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents
-    for path, method, endpoint in routes.table():
+    table = routes.table()
+    if feedback is not None:
+        table.append(("/feedback", "POST", feedback_endpoint(predictor, feedback, limits)))
+    for path, method, endpoint in table:
         app.router.add_route(path, _labelled(path, endpoint), methods=[method], include_in_schema=False)
     app.add_exception_handler(RequestError, refuse)
     app.add_exception_handler(HTTPException, refuse_route)
-    app.add_middleware(Reception, metrics=metrics, limits=limits, echo_request_id=echo_request_id)
-    return app
+    app.add_middleware(Reception, metrics=metrics, in_flight=in_flight, echo_request_id=echo_request_id)
+    answers = FastAnswers(answering, in_flight=in_flight, metrics=metrics, echo_request_id=echo_request_id)
+    return FastPath(app, answers)
 
 
 class _Routes:
     """The endpoints, bound to what they answer from."""
 
-    def __init__(
-        self, predictor: Predictor, record: RecordSink, metrics: ServingMetrics, limits: RequestLimits
-    ) -> None:
-        self._predictor = predictor
-        self._record = record
+    def __init__(self, answering: Answering, metrics: ServingMetrics, limits: RequestLimits) -> None:
+        self._answering = answering
+        self._predictor = predictor = answering.predictor
         self._metrics = metrics
         self._limits = limits
         self._inputs = input_specs(predictor.schema)
@@ -109,6 +124,7 @@ class _Routes:
         # Columns that the source had and the model does not take may come along.
         self._ignored = {predictor.schema.target.name, *predictor.schema.non_features}
         self._names = predictor.schema.feature_names
+        self._page = home_page(predictor)
 
     def table(self) -> list[tuple[str, str, Endpoint]]:
         """Path, method and endpoint of every route."""
@@ -132,8 +148,8 @@ class _Routes:
             ]
         return routes
 
-    async def _home(self, request: Request) -> Response:
-        return HTMLResponse(home_page(self._predictor, base_url=str(request.base_url).rstrip("/")))
+    async def _home(self, _: Request) -> Response:
+        return HTMLResponse(self._page.document, headers={"content-security-policy": self._page.policy})
 
     async def _server_metadata(self, _: Request) -> Response:
         return _json({"name": "mlcluster", "version": __version__, "extensions": ["binary_tensor_data"]})
@@ -186,7 +202,7 @@ class _Routes:
         if parsed.id is not None:
             members["id"] = parsed.id
         members["parameters"] = {"prediction_id": answer.prediction_id}
-        values = self._values(answer.prediction)
+        values = self._answering.values(answer.prediction)
         content, document_length = infer_response(members, parsed.outputs, values, answer.num_rows)
         headers = {"x-prediction-id": answer.prediction_id}
         if document_length is None:
@@ -217,23 +233,7 @@ class _Routes:
 
     def _answer(self, columns: Mapping[str, list[Any]], body: bytes, started: float) -> _Answer:
         prediction, num_rows = self._predict(columns)
-        prediction_id = new_prediction_id(self._predictor.name, self._predictor.version)
-        self._metrics.count_rows(num_rows)
-        is_short = num_rows <= MAX_RECORDED_ROWS
-        self._record.write(
-            PredictionRecord(
-                id=prediction_id,
-                model=self._predictor.name,
-                version=self._predictor.version,
-                trial_id=self._predictor.bundle.card.trial_id,
-                received_at=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                num_rows=num_rows,
-                latency_ms=round((time.perf_counter() - started) * 1_000, 3),
-                digest=hashlib.sha256(body).hexdigest(),
-                inputs=recorded_inputs(columns, self._inputs) if is_short else None,
-                outputs=self._recorded(prediction) if is_short else None,
-            )
-        )
+        prediction_id = self._answering.settle(columns, prediction, Received(body=body, started=started))
         return _Answer(prediction_id=prediction_id, prediction=prediction, num_rows=num_rows)
 
     def _predict(self, columns: Mapping[str, list[Any]]) -> tuple[Prediction, int]:
@@ -252,23 +252,7 @@ class _Routes:
             raise RequestError(422, shorten(str(error), 500)) from error
         except RecursionError as error:
             raise malformed("A value nests too deeply; send plain numbers, strings, booleans or null.") from error
-        if not np.isfinite(prediction.scores).all():
-            raise ArithmeticError("the model answered a number that is not finite")
         return prediction, num_rows
-
-    def _values(self, prediction: Prediction) -> dict[str, list[Any]]:
-        """Flat values by output name."""
-        if not self._predictor.classes:
-            return {"value": prediction.labels}
-        labels = prediction.labels
-        if self._outputs[0].datatype == "BYTES":
-            labels = [str(label) for label in labels]
-        return {"label": labels, "probabilities": prediction.scores.ravel().tolist()}
-
-    def _recorded(self, prediction: Prediction) -> dict[str, list[Any]]:
-        if not self._predictor.classes:
-            return {"value": prediction.labels}
-        return {"label": prediction.labels, "probabilities": prediction.scores.tolist()}
 
     def _check_model(self, request: Request) -> None:
         name, version = request.path_params["name"], request.path_params.get("version", self._predictor.version)

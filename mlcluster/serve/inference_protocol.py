@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from mlcluster.serve.json_body import json_type, parse_object, refuse_unknown
 from mlcluster.serve.problem import invalid, malformed
 from mlcluster.serve.tensors import (
@@ -61,7 +63,7 @@ def parse_infer_request(
     return InferRequest(
         id=_request_id(request.get("id")),
         columns=_columns(request.get("inputs"), memoryview(binary), {spec.name: spec for spec in inputs}),
-        outputs=_outputs(request.get("outputs"), outputs, binary=parameters.get("binary_data_output") is True),
+        outputs=requested_outputs(request.get("outputs"), outputs, binary=parameters.get("binary_data_output") is True),
     )
 
 
@@ -84,8 +86,15 @@ def infer_response(
         else:
             tensor["data"] = list(values[output.spec.name])
         tensors.append(tensor)
-    document = json.dumps({**members, "outputs": tensors}, allow_nan=False).encode("ascii")
+    document = _encoded({**members, "outputs": tensors})
     return document + b"".join(blocks), (len(document) if blocks else None)
+
+
+def _encoded(document: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(document)
+    except orjson.JSONEncodeError:  # a lone surrogate in the client's id
+        return json.dumps(document, allow_nan=False).encode("ascii")
 
 
 def _split(body: bytes, header_length: str | None) -> tuple[bytes, bytes]:
@@ -179,7 +188,12 @@ def _binary_values(spec: TensorSpec, tensor: Mapping[str, Any], data: memoryview
     return decode_binary(spec.name, datatype, data, num_rows, is_image=spec.is_image)
 
 
-def _outputs(wanted: object, specs: Sequence[TensorSpec], *, binary: bool) -> tuple[OutputRequest, ...]:
+def requested_outputs(wanted: object, specs: Sequence[TensorSpec], *, binary: bool) -> tuple[OutputRequest, ...]:
+    """The outputs that a request asks for, all of them where it names none, as bytes if `binary` and it says nothing.
+
+    Raises:
+        RequestError: 422 naming the member that is wrong.
+    """
     if wanted is None or wanted == []:
         return tuple(OutputRequest(spec=spec, binary=binary) for spec in specs)
     if not isinstance(wanted, list):

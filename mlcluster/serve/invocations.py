@@ -25,7 +25,11 @@ def parse_json_invocation(body: bytes, names: Sequence[str]) -> Columns:
     Raises:
         RequestError: 400 for what cannot be read, 422 naming the member that is wrong.
     """
-    request = parse_object(body)
+    return columns_of_invocation(parse_object(body), names)
+
+
+def columns_of_invocation(request: Mapping[str, Any], names: Sequence[str]) -> Columns:
+    """The same, from the object that the body holds."""
     given = [form for form in FORMS if form in request]
     if len(given) != 1:
         got = f"has {' and '.join(given)}" if given else "has none of them"

@@ -34,7 +34,14 @@ def invocation_example(predictor: Predictor) -> dict[str, Any]:
     return {"dataframe_records": [example_row(predictor)]}
 
 
-def openapi_document(predictor: Predictor, *, server_version: str) -> dict[str, Any]:
+def feedback_example(predictor: Predictor) -> dict[str, Any]:
+    """A request to `/feedback`, for a prediction that was never made."""
+    classes = predictor.schema.target.classes
+    prediction_id = f"{predictor.name}.{predictor.version}.{'0' * 32}"
+    return {"prediction_id": prediction_id, "label": classes[0] if classes else 0.0}
+
+
+def openapi_document(predictor: Predictor, *, server_version: str, takes_feedback: bool = False) -> dict[str, Any]:
     """An OpenAPI 3.1 document of every route that answers for this model."""
     model = f"/v2/models/{predictor.name}"
     versioned = f"{model}/versions/{predictor.version}"
@@ -54,6 +61,8 @@ def openapi_document(predictor: Predictor, *, server_version: str) -> dict[str, 
         "/version": _get("The server's version (MLflow)"),
         "/metrics": _get("Counters of this replica, for Prometheus"),
     }
+    if takes_feedback:
+        paths["/feedback"] = _feedback(predictor)
     card = predictor.bundle.card
     description = f"{card.family} for `{predictor.schema.target.name}` ({card.task}), version {predictor.version}."
     return {
@@ -140,6 +149,25 @@ def _invocations(predictor: Predictor) -> dict[str, Any]:
     return operation
 
 
+def _feedback(predictor: Predictor) -> dict[str, Any]:
+    classes = predictor.schema.target.classes
+    label: dict[str, Any] = {"enum": list(classes)} if classes else {"type": "number"}
+    item = {
+        "type": "object",
+        "properties": {"prediction_id": {"type": "string", "description": "with #i for row i"}, "label": label},
+        "required": ["prediction_id", "label"],
+        "additionalProperties": False,
+    }
+    listed = {
+        "type": "object",
+        "properties": {"feedback": {"type": "array", "items": item, "minItems": 1}},
+        "required": ["feedback"],
+        "additionalProperties": False,
+    }
+    summary = "What turned out to be true of earlier predictions; it is on disk when this answers"
+    return _post(summary, {"oneOf": [item, listed]}, feedback_example(predictor))
+
+
 def _post(summary: str, schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     refusals = {
@@ -149,7 +177,7 @@ def _post(summary: str, schema: dict[str, Any], example: dict[str, Any]) -> dict
         "422": "A field is unknown, missing or of the wrong type",
         "429": "Too many requests are in work; try again after Retry-After seconds",
     }
-    responses: dict[str, Any] = {"200": {"description": "Predictions; x-prediction-id names them"}}
+    responses: dict[str, Any] = {"200": {"description": "OK; x-prediction-id names what was predicted"}}
     responses |= {status: {"description": text, "content": problem} for status, text in refusals.items()}
     body = {"required": True, "content": {_JSON: {"schema": schema, "example": example}}}
     return {"post": {"summary": summary, "requestBody": body, "responses": responses}}

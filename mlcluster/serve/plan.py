@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mlcluster.registry import TrustedKeys
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaPlan:
+    """What a replica is made from: replicas are started anew where it changes, and go on where only the rest does."""
+
+    bundle_files: Mapping[str, bytes]
+    max_ongoing: int
+    usd_per_hour: float | None
+    records_folder: str | None
+    records_bytes: int
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ServePlan:
@@ -13,6 +26,8 @@ class ServePlan:
     name: str
     """Of the Serve application: a second plan of this name replaces the first without a gap."""
     bundle_files: Mapping[str, bytes]
+    trusted: TrustedKeys | None = None
+    """Who must have signed the bundle; None asks for no signature."""
     min_replicas: int = 0
     max_replicas: int = 4
     target_ongoing: float = 8
@@ -21,14 +36,29 @@ class ServePlan:
     """Requests in flight that one replica takes; one more is answered 429."""
     cpus_per_replica: float = 0.5
     """What a replica reserves; it uses a whole core when it is busy and the core is free."""
+    replica_usd_per_hour: float | None = None
+    """What a replica costs, for the metrics."""
     records_folder: str | None = None
     """Where each replica appends its predictions; None keeps no records."""
+    records_bytes: int = 10**9
+    """What this folder may hold, about; the oldest records go."""
     host: str = "127.0.0.1"
     port: int = 8000
     upscale_delay_seconds: float = 2.0
     downscale_delay_seconds: float = 60.0
     request_timeout_seconds: float = 60.0
     """For a request from end to end; above the cold start, so that an endpoint scaled to zero answers its first one."""
+
+    @property
+    def replica(self) -> ReplicaPlan:
+        """The part that each replica is made from."""
+        return ReplicaPlan(
+            bundle_files=dict(self.bundle_files),
+            max_ongoing=self.max_ongoing,
+            usd_per_hour=self.replica_usd_per_hour,
+            records_folder=self.records_folder,
+            records_bytes=self.records_bytes,
+        )
 
     def summary(self) -> str:
         """One line for a person."""

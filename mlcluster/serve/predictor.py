@@ -47,6 +47,7 @@ class Predictor:
         self.version: str = bundle.card.version or UNVERSIONED
         self.schema: TableSchema = bundle.schema
         self._session = _open_session(bundle.model)
+        self._output_names = [self._session.get_outputs()[0].name]
         self._rows_per_call = _ROWS_PER_CALL
         if bundle.schema.images:
             opencv()
@@ -63,20 +64,29 @@ class Predictor:
         Raises:
             DataError: a feature column is absent or of another kind.
         """
-        scores = self._scores(self.bundle.transform.apply(table))
+        return self.predict_matrix(self.bundle.transform.apply(table))
+
+    def predict_matrix(self, features: npt.NDArray[np.float32]) -> Prediction:
+        """Answers to rows that the bundle's transform has encoded, (n, outputs)."""
+        scores = self._scores(features)
         if not self.classes:
             values = scores[:, 0]
             return Prediction(scores=values, labels=values.tolist())
+        if len(scores) == 1:
+            row = scores[0].tolist()
+            return Prediction(scores=scores, labels=[self.classes[row.index(max(row))]])
         return Prediction(scores=scores, labels=_most_probable(scores, self.classes))
 
     def _scores(self, features: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
         if not len(features):
             return np.zeros((0, len(self.classes) or 1))
+        if len(features) <= self._rows_per_call:
+            return np.asarray(self._session.run(self._output_names, {"features": features})[0], dtype=np.float64)
         # In blocks: the runtime's intermediate values of a million rows would outgrow the replica.
         step = self._rows_per_call
         starts = range(0, len(features), step)
-        blocks = [self._session.run(None, {"features": features[at : at + step]})[0] for at in starts]
-        return np.asarray(blocks[0] if len(blocks) == 1 else np.concatenate(blocks), dtype=np.float64)
+        blocks = [self._session.run(self._output_names, {"features": features[at : at + step]})[0] for at in starts]
+        return np.asarray(np.concatenate(blocks), dtype=np.float64)
 
 
 def _most_probable(scores: npt.NDArray[np.float64], classes: Sequence[Label]) -> list[Label]:

@@ -13,22 +13,23 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
-from fastapi import FastAPI
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.config import AutoscalingConfig, HTTPOptions, ProxyLocation
+from starlette.types import ASGIApp
 
 from mlcluster.data import columns_to_table
 from mlcluster.errors import ClusterError
 from mlcluster.registry import Bundle
+from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.http_app import build_app
+from mlcluster.serve.metrics import Replica
 from mlcluster.serve.openapi import example_row
-from mlcluster.serve.plan import Endpoint, ServePlan
+from mlcluster.serve.plan import Endpoint, ReplicaPlan, ServePlan
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.reception import RequestLimits
 from mlcluster.serve.records import JsonlRecordSink, NoRecords, RecordSink
@@ -46,19 +47,26 @@ _RAISED = re.compile(r"^[\w.]+(?:Error|Exception|Warning): ")
 class ModelReplica:
     """One replica: a predictor and its application, built where it runs."""
 
-    def __init__(self, bundle_files: Mapping[str, bytes], records_folder: str | None, max_ongoing: int) -> None:
+    def __init__(self, plan: ReplicaPlan) -> None:
         _bind_replica_port_to_its_node()
-        self._predictor = Predictor(Bundle.from_files(bundle_files))
-        self._records: RecordSink = NoRecords() if records_folder is None else JsonlRecordSink(Path(records_folder))
-        self._limits = RequestLimits(max_in_flight=max_ongoing)
+        self._plan = plan
+        self._predictor = Predictor(Bundle.from_files(plan.bundle_files))
+        self._records: RecordSink = NoRecords()
+        self._feedback: FeedbackLog | None = None
+        if plan.records_folder is not None:
+            folder = Path(plan.records_folder)
+            self._records = JsonlRecordSink(folder, max_bytes=plan.records_bytes)
+            self._feedback = FeedbackLog(folder)
 
-    def __serve_build_asgi_app__(self) -> FastAPI:
+    def __serve_build_asgi_app__(self) -> ASGIApp:
         """What Serve runs for requests; its proxy writes x-request-id."""
+        name = serve.get_replica_context().replica_id.unique_id
         return build_app(
             self._predictor,
             record=self._records,
-            limits=self._limits,
-            replica=serve.get_replica_context().replica_id.unique_id,
+            feedback=self._feedback,
+            limits=RequestLimits(max_in_flight=self._plan.max_ongoing),
+            replica=Replica(name=name, usd_per_hour=self._plan.usd_per_hour),
             echo_request_id=False,
         )
 
@@ -98,7 +106,7 @@ def build_application(plan: ServePlan) -> Any:
         ray_actor_options={"num_cpus": plan.cpus_per_replica},
         logging_config={"enable_access_log": False},
     )
-    return deployment.bind(dict(plan.bundle_files), plan.records_folder, plan.max_ongoing)
+    return deployment.bind(plan.replica)
 
 
 def deploy(plan: ServePlan, *, timeout_seconds: float = 120.0, fallback: ServePlan | None = None) -> Endpoint:
@@ -149,7 +157,7 @@ def undeploy(name: str) -> None:
 
 def _checked_predictor(plan: ServePlan) -> Predictor:
     """The plan's predictor, after one prediction."""
-    predictor = Predictor(Bundle.from_files(plan.bundle_files))
+    predictor = Predictor(Bundle.from_files(plan.bundle_files, trusted=plan.trusted))
     columns = {name: [value] for name, value in example_row(predictor).items()}
     predictor.predict(columns_to_table(columns, predictor.schema))
     return predictor

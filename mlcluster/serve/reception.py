@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import secrets
 import time
 from dataclasses import dataclass
 
@@ -16,12 +15,16 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlcluster.serve.metrics import ServingMetrics
 from mlcluster.serve.problem import MEDIA_TYPE, RequestError, shorten
+from mlcluster.serve.random_bytes import RandomBytes
 
 log = logging.getLogger(__name__)
 
 ROUTE_KEY = "mlcluster.route"
 """Where in the ASGI scope a route leaves its template, for the counts."""
-_REQUEST_ID = b"x-request-id"
+DEADLINE_KEY = "mlcluster.deadline"
+"""Where in the ASGI scope stands by when the body must be there, in the loop's seconds, if that was set already."""
+REQUEST_ID = b"x-request-id"
+_RANDOM = RandomBytes()
 _PLAIN_ID = re.compile(rb"^[!-~]{1,128}$")
 _CLIENT_GONE = 499
 """How a request that was never answered is counted, as nginx does."""
@@ -39,15 +42,33 @@ class RequestLimits:
     """For a body to arrive: an upload that stalls would hold its place for ever."""
 
 
+class InFlight:
+    """How many predictions are in work, of those that may be; for one event loop."""
+
+    def __init__(self, limits: RequestLimits) -> None:
+        self.limits = limits
+        self.count = 0
+
+    @property
+    def has_room(self) -> bool:
+        """Whether one more may enter."""
+        return self.count < self.limits.max_in_flight
+
+    def enter(self) -> None:
+        self.count += 1
+
+    def leave(self) -> None:
+        self.count -= 1
+
+
 class Reception:
     """ASGI middleware around the whole app."""
 
-    def __init__(self, app: ASGIApp, *, metrics: ServingMetrics, limits: RequestLimits, echo_request_id: bool) -> None:
+    def __init__(self, app: ASGIApp, *, metrics: ServingMetrics, in_flight: InFlight, echo_request_id: bool) -> None:
         self._app = app
         self._metrics = metrics
-        self._limits = limits
         self._echo_request_id = echo_request_id
-        self._in_flight = 0
+        self._in_flight = in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -56,25 +77,24 @@ class Reception:
         if scope["method"] != "POST":
             await self._serve(scope, receive, send)
             return
-        self._in_flight += 1
-        self._metrics.set_in_flight(self._in_flight)
+        is_full = not self._in_flight.has_room
+        self._in_flight.enter()
         try:
-            await self._serve(scope, receive, send, is_full=self._in_flight > self._limits.max_in_flight)
+            await self._serve(scope, receive, send, is_full=is_full)
         finally:
-            self._in_flight -= 1
-            self._metrics.set_in_flight(self._in_flight)
+            self._in_flight.leave()
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send, *, is_full: bool = False) -> None:
         started = time.perf_counter()
         status = 0
-        request_id = _request_id(scope)
+        request_id = plain_id(next((bytes(value) for name, value in scope["headers"] if name == REQUEST_ID), None))
 
         async def send_with_id(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if self._echo_request_id:
-                    message["headers"] = [*message.get("headers", ()), (_REQUEST_ID, request_id)]
+                    message["headers"] = [*message.get("headers", ()), (REQUEST_ID, request_id)]
             await send(message)
 
         try:
@@ -116,7 +136,8 @@ async def read_body(request: Request, limits: RequestLimits) -> bytes:
     chunks: list[bytes] = []
     num_bytes = 0
     try:
-        async with asyncio.timeout(limits.body_timeout_seconds):
+        deadline = asyncio.get_running_loop().time() + limits.body_timeout_seconds
+        async with asyncio.timeout_at(request.scope.get(DEADLINE_KEY, deadline)):
             async for chunk in request.stream():
                 num_bytes += len(chunk)
                 if num_bytes > limits.max_body_bytes:
@@ -174,9 +195,8 @@ def _busy() -> Response:
     return problem_response(RequestError(429, detail, headers={"retry-after": "1"}))
 
 
-def _request_id(scope: Scope) -> bytes:
+def plain_id(sent: bytes | None) -> bytes:
     """The client's own id if it is plain text, else a fresh one."""
-    for name, value in scope["headers"]:
-        if name == _REQUEST_ID and _PLAIN_ID.match(value):
-            return bytes(value)
-    return secrets.token_hex(16).encode()
+    if sent is not None and _PLAIN_ID.match(sent):
+        return sent
+    return _RANDOM.take(16).hex().encode("ascii")

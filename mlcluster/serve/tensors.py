@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mlcluster.data import FeatureColumn, Label, TableSchema
 from mlcluster.serve.json_body import json_type
@@ -95,10 +96,16 @@ def decode_binary(name: str, datatype: str, data: memoryview, count: int, *, is_
         )
     if datatype == "BOOL" and bytes(data).strip(b"\x00\x01"):
         raise invalid(name, "has a byte other than 0 and 1; a BOOL is one of them.")
-    values: list[Any] = np.frombuffer(data, dtype=dtype).tolist()
-    if dtype.kind == "f":
-        return [None if math.isnan(value) else value for value in values]
-    return values
+    return listed(np.frombuffer(data, dtype=dtype))
+
+
+def listed(values: npt.NDArray[Any]) -> list[Any]:
+    """Python values, None for NaN."""
+    found: list[Any] = values.tolist()
+    # One sum is cheaper than a look at each; NaN comes from a NaN or from two infinities.
+    if values.dtype.kind == "f" and math.isnan(sum(found)):
+        return [None if math.isnan(value) else value for value in found]
+    return found
 
 
 def _utf8(data: memoryview) -> str:
@@ -128,9 +135,15 @@ def _decode_strings(name: str, data: memoryview, count: int, read: Callable[[mem
 def encode_binary(datatype: str, values: Sequence[Any]) -> bytes:
     """The values' little-endian bytes; a string has its length before it."""
     if datatype == "BYTES":
-        encoded = [str(value).encode("utf-8", "replace") for value in values]
-        return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
+        # Labels repeat a few values, so that each is encoded once.
+        blocks = {value: _encode_string(value) for value in set(values)}
+        return b"".join([blocks[value] for value in values])
     return np.asarray(values, dtype=BINARY_TYPES[datatype]).tobytes()
+
+
+def _encode_string(value: Any) -> bytes:
+    text = str(value).encode("utf-8", "replace")
+    return struct.pack("<I", len(text)) + text
 
 
 def flatten(name: str, data: object) -> list[Any]:
@@ -151,12 +164,20 @@ def flatten(name: str, data: object) -> list[Any]:
     return flat
 
 
-def recorded_inputs(columns: Mapping[str, list[Any]], specs: Sequence[TensorSpec]) -> dict[str, list[Any]]:
-    """The values by column as records keep them: of an image its SHA-256, whichever way it was sent."""
+def recorded_inputs(columns: Mapping[str, Any], specs: Sequence[TensorSpec]) -> dict[str, list[Any]]:
+    """The values by column as records keep them: lists, and of an image its SHA-256, whichever way it was sent."""
     return {
-        spec.name: [_image_digest(value) for value in columns[spec.name]] if spec.is_image else columns[spec.name]
+        spec.name: values
+        if type(values := columns[spec.name]) is list and not spec.is_image
+        else _recorded(values, spec)
         for spec in specs
     }
+
+
+def _recorded(values: Any, spec: TensorSpec) -> list[Any]:
+    if spec.is_image:
+        return [_image_digest(value) for value in values]
+    return listed(values) if isinstance(values, np.ndarray) else list(values)
 
 
 def _image_digest(value: bytes | str | None) -> str | None:

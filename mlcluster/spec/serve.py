@@ -42,6 +42,12 @@ class ServeSpec(Section):
     replicas: Replicas = Replicas()
     target_ongoing: PositiveFloat = 8
     """Requests in flight per replica at which another replica is started."""
+    records_gb: PositiveFloat = 1.0
+    """GB of prediction records that are kept; the oldest go."""
+    signing_key: str | None = None
+    """A file with the private key that signs each registered bundle; beside the project file."""
+    trusted_keys: tuple[str, ...] = ()
+    """Files with public keys: only bundles that one of them has signed are served or asked."""
 
 
 def _hours_from_short_form(value: Any) -> Any:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mlcluster.cli.bundle_keys import BundleKeys
 from mlcluster.cli.data_stage import run_data_stage
 from mlcluster.cli.leasing import Lease
 from mlcluster.cli.metering import StageMeter
@@ -432,6 +433,7 @@ def test_a_run_with_an_audit_says_which_labels_are_doubtful_and_keeps_the_list(p
             meter=meter,
             progress=Progress(stream=said),
             sources=SourceCache(project / "sources"),
+            keys=BundleKeys(signing=None, trusted=None),
             seed=0,
         )
         run_data_stage(context, LocalEngine())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,13 +20,17 @@ import pytest
 from mlcluster import Project
 from mlcluster.cli.ray_local import LocalRay, is_port_free
 from mlcluster.data import DatasetSnapshot
+from mlcluster.serve import find_record
 from mlcluster.tune import read_journal
 from tests.cli.projects import Outcome, demo_in, free_ports, run_here, run_process
 
 # Ray Serve, MLflow and Triton's client warn about their own use of pydantic, pandas and gevent when they are imported.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
 
-SETTINGS = ("--set", "tune.budget.minutes=0.5", "--set", "serve.replicas=1..3", "--set", "serve.target_ongoing=5")
+SETTINGS = (
+    *("--set", "tune.budget.minutes=0.5", "--set", "serve.replicas=1..3", "--set", "serve.target_ongoing=5"),
+    *("--set", "serve.signing_key=team", "--set", "serve.trusted_keys=[team.pub]"),
+)
 PROMISED_KEYS = {
     "model_version", "family", "validation", "test", "baseline", "gates", "forecast_usd", "spent_usd", "cap_usd",
     "seconds", "trials", "endpoint", "run_id",
@@ -63,6 +68,7 @@ class Served:
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     port = free_ports(1)[0]
     with demo_in(tmp_path_factory.mktemp("run")) as folder:
+        assert run_process(folder, "key", "signing", "team").code == 0
         outcome = run_process(folder, "run", "--json", "--port", str(port), *SETTINGS)
         assert outcome.code == 0, outcome.stderr
         yield Served(folder=folder, port=port, outcome=outcome)
@@ -202,6 +208,40 @@ def test_predict_reads_csv_and_json_as_it_reads_parquet(
     for name in ("rows.csv", "rows.json", "rows.jsonl"):
         lines = run_here(served.folder, "predict", name).stdout.splitlines()
         assert [json.loads(line)["label"] for line in lines] == [row["label"] for row in batch[:5]], name
+
+
+@pytest.mark.usefixtures("batch")
+def test_a_model_is_asked_only_if_a_key_that_is_trusted_has_signed_it(served: Served, mlflow_client: Any) -> None:
+    assert run_here(served.folder, "key", "signing", "theirs").code == 0
+
+    def predicted(key: str) -> Outcome:
+        keys = ("--set", f"serve.signing_key={key}", "--set", f"serve.trusted_keys=[{key}.pub]")
+        return run_here(served.folder, "predict", "test.parquet", *keys)
+
+    assert predicted("team").code == 0
+    refused = predicted("theirs")
+    assert (refused.code, refused.complaint.startswith("manifest.sig is by the key ")) == (2, True)
+    unknown = run_here(served.folder, "plan", "--set", "serve.trusted_keys=[team.pub]")
+    assert (unknown.code, "would refuse each new model" in unknown.complaint) == (2, True)
+    bundle = served.run_folder / f"bundle-{served.summary['model_version']}"
+    registered = Path(mlflow_client.download_artifacts(served.summary["run_id"], "model/data/bundle"))
+    contents = [{path.name: path.read_bytes() for path in folder.iterdir()} for folder in (bundle, registered)]
+    assert contents[0] == contents[1]
+    assert "manifest.sig" in contents[0]
+
+
+def test_a_whole_table_is_answered_into_parquet(
+    served: Served, snapshot: DatasetSnapshot, batch: list[dict[str, Any]]
+) -> None:
+    pq.write_table(snapshot.table("test"), served.folder / "many.parquet", row_group_size=20)
+    scored = run_here(served.folder, "predict", "many.parquet", "--out", "answers.parquet", "--json")
+    assert scored.code == 0, scored.stderr
+    assert scored.json == {"rows": len(batch), "out": "answers.parquet"}
+    answers = pq.read_table(served.folder / "answers.parquet")
+    assert answers["prediction"].to_pylist() == [answer["label"] for answer in batch]
+    assert answers["mean_radius"].equals(snapshot.table("test")["mean_radius"])
+    alone = run_here(served.folder, "predict", "many.parquet", "--keep", "mean_radius")
+    assert (alone.code, alone.complaint.startswith("--keep = ")) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -359,6 +399,28 @@ def test_the_model_version_has_its_alias_signature_and_example(
     assert model.signature.inputs.input_names() == list(snapshot.schema.feature_names)
     assert model.saved_input_example_info is not None
     assert list(Path(mlflow_client.download_artifacts(version.run_id, "model")).rglob("*.pkl")) == []
+
+
+def test_a_label_that_comes_later_is_joined_with_its_prediction(served: Served, tmp_path: Path) -> None:
+    request = (served.folder / "request.json").read_bytes()
+    prediction_id = httpx.post(served.summary["infer_url"], content=request, timeout=60).headers["x-prediction-id"]
+    url = served.summary["infer_url"].partition("/v2/")[0]
+    told = httpx.post(f"{url}/feedback", json={"prediction_id": prediction_id, "label": "benign"}, timeout=60)
+    assert (told.status_code, told.json()) == (200, {"accepted": 1}), told.text
+    assert run_here(served.folder, "lineage", "--json", prediction_id).json["prediction"]["feedback"] == {"0": "benign"}
+    deadline = time.monotonic() + 30  # a record reaches its file within a second of its answer
+    while find_record(served.folder / ".mlcluster" / "predictions", prediction_id) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    (tmp_path / "late.json").write_text(json.dumps({"prediction_id": f"{prediction_id}#0", "label": "malignant"}))
+    found = run_here(served.folder, "feedback", str(tmp_path / "late.json"), "--json").json
+    (version,) = found["versions"]
+    assert (found["added"], version["version"], version["num_labelled"]) == (1, served.summary["model_version"], 1)
+    assert version["shortage"].startswith("not enough data (1 rows")
+    assert "1 with a label" in run_here(served.folder, "feedback").stdout
+    (tmp_path / "wrong.csv").write_text(f"prediction_id,label\n{prediction_id},unsure\n")
+    refused = run_here(served.folder, "feedback", str(tmp_path / "wrong.csv"))
+    assert (refused.code, "row 0: label = 'unsure' is no class of" in refused.complaint) == (2, True)
 
 
 def test_a_prediction_is_traced_to_everything_it_came_from(

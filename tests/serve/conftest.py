@@ -6,7 +6,7 @@ import pytest
 
 from mlcluster.registry import Bundle
 from mlcluster.serve import Predictor, RequestLimits, build_app
-from mlcluster.serve.records import PredictionRecord
+from mlcluster.serve.records import MakeRecord, PredictionRecord
 from tests.registry.bundles import sample_bundle
 from tests.serve.app_client import AppClient
 
@@ -14,12 +14,14 @@ from tests.serve.app_client import AppClient
 class MemoryRecords:
     """Records in a list."""
 
+    num_lost = 0
+
     def __init__(self) -> None:
         self.records: list[PredictionRecord] = []
         self.is_closed = False
 
-    def write(self, record: PredictionRecord) -> None:
-        self.records.append(record)
+    def write(self, make: MakeRecord) -> None:
+        self.records.append(make())
 
     def close(self) -> None:
         self.is_closed = True

@@ -384,12 +384,15 @@ def test_the_metrics_count_by_route_and_not_by_path(client, predictor) -> None:
     client.post(INFER, json={})
     client.get("/a/made/up/path")
     text = client.get("/metrics").text
-    assert 'mlcluster_requests_total{replica="",route="/invocations",status="200"} 2.0' in text
-    assert 'mlcluster_requests_total{replica="",route="/v2/models/{name}/infer",status="422"} 1.0' in text
-    assert 'mlcluster_requests_total{replica="",route="other",status="404"} 1.0' in text
-    assert 'mlcluster_rows_total{replica=""} 4.0' in text
+    assert 'mlcluster_requests_total{model="demo",replica="",route="/invocations",status="200",version="3"} 2.0' in text
+    assert (
+        'mlcluster_requests_total{model="demo",replica="",route="/v2/models/{name}/infer",status="422",version="3"} 1.0'
+        in text
+    )
+    assert 'mlcluster_requests_total{model="demo",replica="",route="other",status="404",version="3"} 1.0' in text
+    assert 'mlcluster_rows_total{model="demo",replica="",version="3"} 4.0' in text
     assert 'mlcluster_model_info{model="demo",replica="",version="3"} 1.0' in text
-    assert 'mlcluster_requests_in_flight{replica=""} 0.0' in text
+    assert 'mlcluster_requests_in_flight{model="demo",replica="",version="3"} 0.0' in text
     assert "/a/made" not in text
 
 
@@ -403,9 +406,16 @@ def test_records_are_closed_when_the_app_stops(predictor) -> None:
     records = MemoryRecords()
     app = build_app(predictor, record=records)
 
-    async def run() -> None:
-        async with app.router.lifespan_context(app):
-            assert not records.is_closed
+    said = iter(["lifespan.startup", "lifespan.shutdown"])
+    heard: list[str] = []
 
-    asyncio.run(run())
+    async def receive() -> dict[str, str]:
+        assert not records.is_closed
+        return {"type": next(said)}
+
+    async def send(message: dict[str, str]) -> None:
+        heard.append(message["type"])
+
+    asyncio.run(app({"type": "lifespan", "asgi": {"version": "3.0"}}, receive, send))
+    assert heard == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert records.is_closed

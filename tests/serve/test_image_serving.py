@@ -9,7 +9,6 @@ import json
 import struct
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,66 +16,26 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from mlcluster.cli.bundling import json_rows
-from mlcluster.cli.data_stage import load_training_data
-from mlcluster.data import DatasetSnapshot, LocalEngine, prepare
 from mlcluster.errors import DataError
-from mlcluster.registry import Bundle, to_onnx
+from mlcluster.registry import Bundle
 from mlcluster.serve import Predictor
 from mlcluster.serve.mlflow_loader import BundleModel
-from mlcluster.spec import AugmentSpec, DataSpec, default_configuration
-from mlcluster.train import FAMILIES
-from tests.data.image_tables import bar_table, png_that_claims, write_bars
-from tests.registry.bundles import sample_card
+from tests.data.image_tables import png_that_claims
 from tests.serve.app_client import AppClient
 from tests.serve.conftest import MemoryRecords
+from tests.serve.image_models import ServedImages, trained_on_bars
 
 HEADER = "inference-header-content-length"
 INFER = "/v2/models/demo/infer"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Served:
-    """A trained net, its bundle, and what it said of the first test images when it was trained."""
-
-    bundle: Bundle
-    images: list[bytes]
-    scores: np.ndarray
-
-    @property
-    def texts(self) -> list[str]:
-        return [base64.b64encode(image).decode() for image in self.images]
-
-
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Served:
-    folder = tmp_path_factory.mktemp("images")
-    spec = DataSpec(source=str(write_bars(folder, bar_table(200))), target="shape")
-    snapshot = prepare(spec, base=folder, folder=folder / "snapshot", seed=0, engine=LocalEngine())
-    family = FAMILIES["conv"]
-    data = load_training_data(snapshot, ("conv",), augment=AugmentSpec(), seed=0)
-    learner = family.build({**default_configuration(family.space), "width": 8}, data, 0)
-    learner.advance(3)
-    return Served(
-        bundle=bundle_of(snapshot, to_onnx(learner.structure())),
-        images=snapshot.table("test", max_rows=3).column("picture").to_pylist(),
-        scores=learner.scores(snapshot.matrices("test", "dense")[0][:3]),
-    )
-
-
-def bundle_of(snapshot: DatasetSnapshot, model: bytes) -> Bundle:
-    return Bundle(
-        model=model,
-        transform=snapshot.transforms["dense"],
-        schema=snapshot.schema,
-        card=sample_card("binary", "3"),
-        input_example=json_rows(snapshot.table("train", max_rows=2).select(["picture"])),
-        evidence={},
-    )
+def served(tmp_path_factory: pytest.TempPathFactory) -> ServedImages:
+    return trained_on_bars(tmp_path_factory.mktemp("images"))
 
 
 @pytest.fixture
-def client(served: Served, start: Callable[..., AppClient]) -> AppClient:
+def client(served: ServedImages, start: Callable[..., AppClient]) -> AppClient:
     return start(Bundle.from_files(served.bundle.files()))
 
 
@@ -89,7 +48,7 @@ def probabilities(document: dict[str, Any]) -> np.ndarray:
     return np.array(found["data"]).reshape(-1, 2)
 
 
-def test_base64_in_json_and_raw_bytes_are_answered_as_in_training(client: AppClient, served: Served) -> None:
+def test_base64_in_json_and_raw_bytes_are_answered_as_in_training(client: AppClient, served: ServedImages) -> None:
     as_text = client.post(INFER, json=tensor(served.texts))
     assert as_text.status_code == 200, as_text.text
     assert np.abs(probabilities(as_text.json()) - served.scores).max() < 1e-6
@@ -100,7 +59,7 @@ def test_base64_in_json_and_raw_bytes_are_answered_as_in_training(client: AppCli
     assert as_bytes.json()["outputs"] == as_text.json()["outputs"]
 
 
-def test_each_form_of_mlflow_gives_the_same_labels(client: AppClient, served: Served) -> None:
+def test_each_form_of_mlflow_gives_the_same_labels(client: AppClient, served: ServedImages) -> None:
     labels = [served.bundle.schema.target.classes[place] for place in served.scores.argmax(axis=1)]
     forms: list[dict[str, Any]] = [
         {"dataframe_records": [{"picture": text} for text in served.texts]},
@@ -118,7 +77,7 @@ def test_each_form_of_mlflow_gives_the_same_labels(client: AppClient, served: Se
         assert model.predict(pd.DataFrame({"picture": values})) == labels
 
 
-def test_a_row_alone_is_answered_as_in_a_batch(client: AppClient, served: Served) -> None:
+def test_a_row_alone_is_answered_as_in_a_batch(client: AppClient, served: ServedImages) -> None:
     together = probabilities(client.post(INFER, json=tensor(served.texts)).json())
     alone = [probabilities(client.post(INFER, json=tensor([text])).json())[0] for text in served.texts]
     assert np.abs(np.array(alone) - together).max() < 1e-12
@@ -142,7 +101,7 @@ def test_what_is_no_image_is_a_422_that_names_the_column(client: AppClient, valu
 
 
 def test_records_keep_the_hash_of_an_image_and_not_the_image(
-    client: AppClient, served: Served, records: MemoryRecords
+    client: AppClient, served: ServedImages, records: MemoryRecords
 ) -> None:
     client.post(INFER, json=tensor(served.texts))
     client.post("/invocations", json={"inputs": {"picture": served.texts}})
@@ -163,18 +122,18 @@ def test_metadata_documents_and_their_examples_hold(client: AppClient) -> None:
         assert client.post(path, json=example).status_code == 200
 
 
-def test_a_bundle_with_images_is_read_back_equal(served: Served, tmp_path: Path) -> None:
+def test_a_bundle_with_images_is_read_back_equal(served: ServedImages, tmp_path: Path) -> None:
     served.bundle.write(tmp_path / "bundle")
     assert Bundle.read(tmp_path / "bundle") == served.bundle
 
 
-def test_without_opencv_no_server_starts(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_opencv_no_server_starts(served: ServedImages, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "cv2", None)
     with pytest.raises(DataError, match=r"install it: pip install 'mlcluster\[images\]'"):
         Predictor(served.bundle)
 
 
-def test_many_rows_are_answered_a_few_at_a_time(served: Served) -> None:
+def test_many_rows_are_answered_a_few_at_a_time(served: ServedImages) -> None:
     """A whole batch of patches would be gigabytes."""
     import pyarrow as pa
 

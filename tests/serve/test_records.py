@@ -6,12 +6,13 @@ import os
 import stat
 import threading
 import time
+from functools import partial
 
 import pytest
 
 from mlcluster.errors import DataError
 from mlcluster.serve import JsonlRecordSink, NoRecords, find_record, new_prediction_id, parse_prediction_id
-from mlcluster.serve.records import PredictionRecord
+from mlcluster.serve.records import PredictionRecord, read_records
 
 
 def record(prediction_id: str | None = None) -> PredictionRecord:
@@ -60,7 +61,7 @@ def test_a_record_is_found_by_its_id_and_by_a_row_of_it(tmp_path) -> None:
     sink = JsonlRecordSink(tmp_path / "records")
     wanted = record()
     for one in (record(), wanted, record()):
-        sink.write(one)
+        sink.write(partial(lambda written: written, one))
     sink.close()
     assert find_record(tmp_path / "records", wanted.id) == wanted
     assert find_record(tmp_path / "records", f"{wanted.id}#0") == wanted
@@ -69,7 +70,7 @@ def test_a_record_is_found_by_its_id_and_by_a_row_of_it(tmp_path) -> None:
 
 def test_records_reach_the_disk_within_seconds_and_only_their_owner_reads_them(tmp_path) -> None:
     sink = JsonlRecordSink(tmp_path)
-    sink.write(record())
+    sink.write(record)
     deadline = time.monotonic() + 10
     while not list(tmp_path.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.05)
@@ -83,7 +84,7 @@ def test_two_sinks_write_two_files_and_threads_lose_nothing(tmp_path) -> None:
 
     def write(sink: JsonlRecordSink) -> None:
         for _ in range(700):
-            sink.write(record())
+            sink.write(record)
 
     threads = [threading.Thread(target=write, args=(sink,)) for sink in sinks for _ in range(2)]
     for thread in threads:
@@ -101,7 +102,7 @@ def test_a_record_after_closing_is_still_written(tmp_path) -> None:
     sink = JsonlRecordSink(tmp_path)
     sink.close()
     late = record()
-    sink.write(late)
+    sink.write(lambda: late)
     assert find_record(tmp_path, late.id) == late
 
 
@@ -110,7 +111,7 @@ def test_a_line_that_a_killed_process_left_half_is_passed_over(tmp_path) -> None
     text = f'{{"id":"{half.id}","model":"de'
     (tmp_path / "predictions-0-1-a.jsonl").write_text(text)
     sink = JsonlRecordSink(tmp_path)
-    sink.write(whole)
+    sink.write(lambda: whole)
     sink.close()
     assert find_record(tmp_path, half.id) is None
     assert find_record(tmp_path, whole.id) == whole
@@ -123,12 +124,37 @@ def test_a_full_disk_loses_records_with_a_warning_and_not_answers(tmp_path, monk
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "open", fail)
-    sink.write(record())
+    sink.write(record)
     with caplog.at_level(logging.WARNING):
         sink.close()
     assert "lost 1 prediction records" in caplog.text
 
 
 def test_no_records_keeps_nothing() -> None:
-    NoRecords().write(record())
+    NoRecords().write(record)
     NoRecords().close()
+
+
+def test_a_folder_is_kept_below_its_limit_and_the_newest_records_stay(tmp_path) -> None:
+    limit = 200_000
+    sinks = [JsonlRecordSink(tmp_path, max_bytes=limit) for _ in range(2)]
+    (tmp_path / "feedback.jsonl").write_text("x" * limit)
+    ids = []
+    for _ in range(60):
+        for sink in sinks:
+            for _ in range(20):
+                made = record()
+                ids.append(made.id)
+                sink.write(partial(lambda written: written, made))
+            sink.flush()
+    for sink in sinks:
+        sink.close()
+    files = sorted(tmp_path.glob("predictions-*.jsonl"))
+    total = sum(path.stat().st_size for path in files)
+    assert limit / 2 < total <= limit
+    assert len(files) > 4
+    kept = [one.id for one in read_records(tmp_path)]
+    assert len(kept) < len(ids)
+    assert set(kept) >= set(ids[-200:])
+    assert (tmp_path / "feedback.jsonl").stat().st_size == limit
+    assert find_record(tmp_path, ids[0]) is None

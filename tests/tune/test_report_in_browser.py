@@ -20,7 +20,6 @@ from tests.tune.studies import simulated
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -76,17 +75,6 @@ addEventListener("load", () => {
 });
 </script>
 """
-
-
-@pytest.fixture(scope="module")
-def chromium() -> str:
-    found = next(filter(None, map(shutil.which, NAMES)), None)
-    if found is None:
-        pytest.skip("there is no Chromium here; install it, as with: apt-get install chromium")
-    # Ubuntu has a command of that name which only says that a snap should be installed.
-    if subprocess.run([found, "--version"], capture_output=True, check=False, timeout=30).returncode != 0:
-        pytest.skip(f"{found} does not start")
-    return found
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,108 @@
+"""How good are the live answers? Predictions joined with the labels that came for them, by version.
+
+In: the folder of predictions and feedback. Out: a `LiveQuality` a version, each measure with its bounds.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from mlcluster.data import Label, TargetColumn
+from mlcluster.serve.feedback import read_feedback
+from mlcluster.serve.records import PredictionRecord, read_records
+from mlcluster.train.metrics import METRICS, UndefinedMetric
+from mlcluster.verify.estimates import estimate, shortage
+from mlcluster.verify.intervals import Estimate
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveQuality:
+    """What is known of one version's live answers."""
+
+    version: str
+    num_rows: int
+    """Rows that were answered and recorded with their answers."""
+    num_labelled: int
+    """Of them, those whose label has come."""
+    measures: dict[str, Estimate]
+    """By metric; one-sided bounds at `CONFIDENCE`. Empty while the labels are too few."""
+    shortage: str | None
+    """Why there are no measures yet."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class LiveReport:
+    """What is known of all live answers."""
+
+    versions: tuple[LiveQuality, ...]
+    """In the order of their first answers."""
+    num_unknown: int
+    """Labels whose answer is not on record: of another machine, of a request of many rows, or removed."""
+
+
+@dataclass(kw_only=True, slots=True)
+class _Joined:
+    num_rows: int = 0
+    labels: list[Label] = field(default_factory=list)
+    scores: list[list[float]] = field(default_factory=list)
+
+
+def live_quality(folder: Path, target: TargetColumn, *, seed: int = 0) -> LiveReport:
+    """Every version that has answered; `seed` is of the bounds that are drawn again."""
+    labels = read_feedback(folder)
+    joined: dict[str, _Joined] = defaultdict(_Joined)
+    for record in read_records(folder):
+        if record.outputs is None:
+            continue
+        found = joined[record.version]
+        found.num_rows += record.num_rows
+        for row in range(record.num_rows):
+            item = labels.pop((record.id, row), None)
+            if item is not None:
+                found.labels.append(item.label)
+                found.scores.append(_scores(record, row))
+    versions = tuple(_measured(version, found, target, seed) for version, found in joined.items())
+    return LiveReport(versions=versions, num_unknown=len(labels))
+
+
+def _scores(record: PredictionRecord, row: int) -> list[float]:
+    assert record.outputs is not None
+    if "value" in record.outputs:
+        return [float(record.outputs["value"][row])]
+    return [float(share) for share in record.outputs["probabilities"][row]]
+
+
+def _measured(version: str, found: _Joined, target: TargetColumn, seed: int) -> LiveQuality:
+    codes = {(type(label), label): code for code, label in enumerate(target.classes)}
+    y: npt.NDArray[np.int64] | npt.NDArray[np.float64]
+    if target.classes:
+        kept = [at for at, label in enumerate(found.labels) if (type(label), label) in codes]
+        y = np.array([codes[type(found.labels[at]), found.labels[at]] for at in kept], dtype=np.int64)
+        scores = np.array([found.scores[at] for at in kept], dtype=np.float64).reshape(len(kept), len(target.classes))
+    else:
+        y = np.array(found.labels, dtype=np.float64)
+        scores = np.array(found.scores, dtype=np.float64).reshape(len(y), 1)
+    measures: dict[str, Estimate] = {}
+    missing = shortage("accuracy", target.task, y)
+    if missing is None:
+        for name, definition in METRICS.items():
+            if target.task not in definition.tasks or shortage(name, target.task, y) is not None:
+                continue
+            try:
+                measures[name] = estimate(name, y, scores, confidence=CONFIDENCE, rng=np.random.default_rng(seed))
+            except UndefinedMetric:
+                continue
+    return LiveQuality(
+        version=version,
+        num_rows=found.num_rows,
+        num_labelled=len(found.labels),
+        measures=measures,
+        shortage=missing,
+    )
