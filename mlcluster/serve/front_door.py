@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 _START_SECONDS = 10.0
 _POLL_SECONDS = 0.05
+_STARTED: dict[int, subprocess.Popen[bytes]] = {}
+"""Keepers that this process has started: they outlive their doors, and are reaped when they have ended."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -65,7 +67,6 @@ class FrontDoor:
         self._keeper_file = folder / "keeper.pid"
         self._lock = threading.RLock()
         _make_private(folder)
-        self._keeper: subprocess.Popen[bytes] | None = None  # held, since one that is dropped warns that it runs
         self._plan = plan
         self._slots = self._kept_slots(plan.num_slots)
         self._write_config()
@@ -178,7 +179,7 @@ class FrontDoor:
                 stderr=output,
                 start_new_session=True,
             )
-        self._keeper = process
+        _STARTED[process.pid] = process
         _replace(self._keeper_file, str(process.pid))
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
@@ -202,6 +203,8 @@ class FrontDoor:
         deadline = time.monotonic() + _START_SECONDS
         while pid is not None and front_keeper.is_alive(pid) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
+        for process in [process for process in _STARTED.values() if process.poll() is not None]:
+            del _STARTED[process.pid]
         self._keeper_file.unlink(missing_ok=True)
 
 

@@ -119,8 +119,9 @@ def _frontend(config: FrontConfig) -> list[str]:
         "  http-request set-var(txn.id) req.fhdr(x-request-id)",
         "  http-after-response set-header x-request-id %[var(txn.id)] if { var(txn.id) -m found }",
         f"  http-request {_return(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
-        f"  http-request {_return(429, full)} hdr retry-after 1 if {_is_full(limits)}",
         f"  http-request wait-for-body time {_ms(limits.header_seconds)} if METH_POST",
+        # After the wait: requests that come at once would all be asked before the first of them takes its place.
+        f"  http-request {_return(429, full)} hdr retry-after 1 if {_is_full(limits)}",
         f"  default_backend {BACKEND}",
     ]
 

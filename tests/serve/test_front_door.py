@@ -25,6 +25,7 @@ from mlcluster.errors import ClusterError
 from mlcluster.serve.front_door import FrontDoor, FrontPlan
 from mlcluster.serve.front_keeper import is_alive
 from mlcluster.serve.haproxy_config import Address, FrontLimits
+from mlcluster.serve.haproxy_socket import command
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 SERVER = Path(__file__).with_name("tiny_server.py")
@@ -53,6 +54,17 @@ class Site:
         port = free_port()
         self.servers[name] = start_server(port, seconds, name)
         self.door.register(name, Address(host="127.0.0.1", port=port))
+        deadline = time.monotonic() + 10
+        while not self.is_up(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def is_up(self, port: int) -> bool:
+        """Whether HAProxy has found the server at `port` to answer; by the columns of its `show stat`."""
+        lines = command(self.folder / "admin.sock", ["show stat"]).splitlines()
+        names = lines[0].lstrip("# ").split(",")
+        rows = [dict(zip(names, line.split(","), strict=False)) for line in lines[1:]]
+        return any(row["addr"] == f"127.0.0.1:{port}" and row["status"] == "UP" for row in rows)
 
     def kill(self, name: str) -> None:
         server = self.servers.pop(name)
