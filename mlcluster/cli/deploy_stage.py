@@ -12,36 +12,31 @@ from mlcluster.cli.workspace import write_json
 from mlcluster.registry import Bundle
 
 
-def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int, previous: Bundle | None) -> dict[str, Any]:
+def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int) -> dict[str, Any]:
     """Serves the bundle on the connected Ray and gives its endpoint's record."""
     from mlcluster.serve.plan import ServePlan
-    from mlcluster.serve.ray_app import deploy
+    from mlcluster.serve.ray_deploy import deploy
 
-    def plan_for(which: Bundle) -> ServePlan:
-        serve = context.spec.serve
-        # On a laptop a replica reserves nothing, so that it starts beside a search; it may take a core.
-        cpus = 0.5 if is_on_cluster() else 0.0
-        return ServePlan(
-            name=context.spec.project,
-            bundle_files=which.files(),
-            trusted=context.keys.trusted,
-            min_replicas=serve.replicas.min,
-            max_replicas=serve.replicas.max,
-            target_ongoing=serve.target_ongoing,
-            cpus_per_replica=cpus,
-            replica_usd_per_hour=(cpus or 1.0) * context.spec.prices.cpu_hour,
-            records_folder=str(context.workspace.predictions.resolve()),
-            records_bytes=int(serve.records_gb * 1e9),
-            port=port,
-        )
-
+    serve = context.spec.serve
+    # On a laptop a replica reserves nothing, so that it starts beside a search; it may take a core.
+    cpus = 0.5 if is_on_cluster() else 0.0
+    plan = ServePlan(
+        name=context.spec.project,
+        bundle_files=bundle.files(),
+        trusted=context.keys.trusted,
+        min_replicas=serve.replicas.min,
+        max_replicas=serve.replicas.max,
+        target_ongoing=serve.target_ongoing,
+        cpus_per_replica=cpus,
+        replica_usd_per_hour=(cpus or 1.0) * context.spec.prices.cpu_hour,
+        records_folder=str(context.workspace.predictions.resolve()),
+        records_bytes=int(serve.records_gb * 1e9),
+        port=port,
+        slowest_seconds=serve.slowest_ms / 1000,
+    )
     worst_case = stage_forecasts(context.lease, num_rows=0)["deploy"].worst_case_seconds
     with context.meter.running("deploy"):
-        endpoint = deploy(
-            plan_for(bundle),
-            timeout_seconds=worst_case,
-            fallback=None if previous is None else plan_for(previous),
-        )
+        endpoint = deploy(plan, timeout_seconds=worst_case)
     record = {**asdict(endpoint), "infer_url": endpoint.infer_url, "run": context.run.run_id}
     write_json(context.workspace.endpoint_file, record)
     context.progress.stage("deploy", f"{endpoint.model} version {endpoint.version} answers at {endpoint.url}")

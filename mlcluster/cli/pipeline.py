@@ -26,22 +26,17 @@ if TYPE_CHECKING:
 STAGES = ("data", "tune", "verify", "record", "deploy")
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Deployment:
-    """Where the winner is to answer, and what answers there now."""
-
-    port: int
-    served: Bundle | None
-
-
 @dataclass(frozen=True, kw_only=True)
 class Pipeline:
-    """The stages of one run, in order. `started` is when the command began, in seconds since the epoch."""
+    """The stages of one run, in order. `started` is when the command began, in seconds since the epoch.
+
+    The winner is to answer at `port`.
+    """
 
     context: RunContext
     plan: Plan
     tracker: LaterTracker
-    deployment: Deployment
+    port: int
     started: float
 
     def run(self, until: str) -> RunOutcome:
@@ -135,8 +130,6 @@ class Pipeline:
 
         assert outcome.verified is not None
         assert outcome.version is not None
-        endpoint = run_deploy_stage(
-            self.context, outcome.verified.bundle, port=self.deployment.port, previous=self.deployment.served
-        )
+        endpoint = run_deploy_stage(self.context, outcome.verified.bundle, port=self.port)
         registry_of(self.tracker.get()).set_alias(outcome.version.name, CHAMPION, outcome.version.version)
         return replace(outcome, endpoint=endpoint)

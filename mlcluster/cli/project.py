@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
-from mlcluster.cli.pipeline import STAGES, Deployment, Pipeline
+from mlcluster.cli.pipeline import STAGES, Pipeline
 from mlcluster.cli.planning import (
     Plan,
     check_gates,
@@ -160,11 +160,10 @@ class Project(ServedProject):
         """Ends what `run` left serving; says whether there was anything."""
         endpoint = self.workspace.endpoint_file
         if is_on_cluster():
-            from mlcluster.serve.ray_app import undeploy
+            from mlcluster.serve.ray_deploy import undeploy
 
             connect_ray(self.workspace, self._machine())
-            undeploy(self.spec.project)
-            was_running = endpoint.exists()
+            was_running = undeploy(self.spec.project)
         else:
             was_running = LocalRay(self.workspace.ray).stop()
         endpoint.unlink(missing_ok=True)
@@ -179,9 +178,8 @@ class Project(ServedProject):
             connect_ray(self.workspace, self._machine())
             try:
                 with naming_lines(self._document), closing(self._open(plan)) as context:
-                    deployment = Deployment(port=self.options.port, served=self._served_bundle())
                     pipeline = Pipeline(
-                        context=context, plan=plan, tracker=tracker, deployment=deployment, started=started
+                        context=context, plan=plan, tracker=tracker, port=self.options.port, started=started
                     )
                     return pipeline.run(until).summary()
             finally:

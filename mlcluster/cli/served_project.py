@@ -19,7 +19,6 @@ from mlcluster.cli.stores import open_tracker, registry_of
 from mlcluster.cli.workspace import RunFolder
 from mlcluster.data import DatasetSnapshot, conform, rows_to_table
 from mlcluster.errors import SpecError
-from mlcluster.registry import Bundle
 from mlcluster.spec import YamlDocument
 
 if TYPE_CHECKING:
@@ -163,14 +162,6 @@ class ServedProject(DataProject):
 
     def _keys(self) -> BundleKeys:
         return BundleKeys.read(self.spec.serve, self.folder)
-
-    def _served_bundle(self) -> Bundle | None:
-        endpoint = self.endpoint()
-        if endpoint is None:
-            return None
-        run = RunFolder(path=self.workspace.root / "runs" / endpoint["run"])
-        folder = run.bundle(endpoint["version"])
-        return Bundle.read(folder) if folder.is_dir() else None
 
 
 def _number(text: str | None) -> float | None:

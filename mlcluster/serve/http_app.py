@@ -37,6 +37,7 @@ from mlcluster.serve.metrics import CONTENT_TYPE, Gauges, Replica, ServingMetric
 from mlcluster.serve.openapi import openapi_document
 from mlcluster.serve.predictor import Prediction, Predictor
 from mlcluster.serve.problem import RequestError, malformed, shorten
+from mlcluster.serve.readiness import Readiness
 from mlcluster.serve.reception import (
     ROUTE_KEY,
     InFlight,
@@ -107,6 +108,7 @@ def build_app(
     app.add_exception_handler(RequestError, refuse)
     app.add_exception_handler(HTTPException, refuse_route)
     app.add_middleware(Reception, metrics=metrics, in_flight=in_flight, echo_request_id=echo_request_id)
+    app.add_middleware(Readiness)
     answers = FastAnswers(answering, in_flight=in_flight, metrics=metrics, echo_request_id=echo_request_id)
     return FastPath(app, answers)
 

@@ -17,6 +17,8 @@ class ReplicaPlan:
     usd_per_hour: float | None
     records_folder: str | None
     records_bytes: int
+    grace_seconds: float
+    """For the requests in flight when the replica is to end."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,7 +26,7 @@ class ServePlan:
     """One endpoint. The bundle travels as bytes, so that a replica on any node can load it."""
 
     name: str
-    """Of the Serve application: a second plan of this name replaces the first without a gap."""
+    """Of the endpoint: a second plan of this name replaces the first without a gap."""
     bundle_files: Mapping[str, bytes]
     trusted: TrustedKeys | None = None
     """Who must have signed the bundle; None asks for no signature."""
@@ -48,6 +50,8 @@ class ServePlan:
     downscale_delay_seconds: float = 60.0
     request_timeout_seconds: float = 60.0
     """For a request from end to end; above the cold start, so that an endpoint scaled to zero answers its first one."""
+    slowest_seconds: float = 1.0
+    """For one row, in the median, when a new version is tried: a slower one does not take over."""
 
     @property
     def replica(self) -> ReplicaPlan:
@@ -58,6 +62,7 @@ class ServePlan:
             usd_per_hour=self.replica_usd_per_hour,
             records_folder=self.records_folder,
             records_bytes=self.records_bytes,
+            grace_seconds=self.request_timeout_seconds,
         )
 
     def summary(self) -> str:
@@ -74,6 +79,7 @@ class Endpoint:
     url: str
     """Without a slash at its end."""
     app_name: str
+    """Of the Serve application behind it; each deployment is one of its own."""
     model: str
     version: str
 

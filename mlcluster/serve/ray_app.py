@@ -1,55 +1,51 @@
-"""The application on Ray Serve: replicas that load the bundle from bytes, started, watched and replaced.
+"""The application on Ray Serve: replicas that load the bundle from bytes, and how many of them there are.
 
-Each replica runs the whole application, so a request makes one hop behind the proxy. A bundle is loaded here once
-before Serve hears of it: Serve would tear down what runs before it finds that the new version cannot start.
+Each replica answers twice: at a socket of its own, where the front sends its requests, and through Ray Serve, for those
+that came while no replica was there. Ray Serve starts, watches, adds and ends replicas.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import re
-import socket
-import time
-import urllib.error
-import urllib.request
+import asyncio
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import ray
 from ray import serve
-from ray.exceptions import RayError
-from ray.serve.config import AutoscalingConfig, HTTPOptions, ProxyLocation
+from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingPolicy
 from starlette.types import ASGIApp
 
-from mlcluster.data import columns_to_table
-from mlcluster.errors import ClusterError
 from mlcluster.registry import Bundle
 from mlcluster.serve.feedback import FeedbackLog
+from mlcluster.serve.front_loads import SOME_LOAD
 from mlcluster.serve.http_app import build_app
 from mlcluster.serve.metrics import Replica
-from mlcluster.serve.openapi import example_row
-from mlcluster.serve.plan import Endpoint, ReplicaPlan, ServePlan
+from mlcluster.serve.plan import ReplicaPlan, ServePlan
 from mlcluster.serve.predictor import Predictor
+from mlcluster.serve.ray_front import FrontBeat
 from mlcluster.serve.reception import RequestLimits
 from mlcluster.serve.records import JsonlRecordSink, NoRecords, RecordSink
+from mlcluster.serve.replica_server import Drained, ReplicaServer
+from mlcluster.serve.replica_slots import ReplicaSocket
 
-log = logging.getLogger(__name__)
-
-_DEPLOYMENT = "model"
-_POLL_SECONDS = 0.25
+DEPLOYMENT = "model"
 _LOAD_ATTEMPTS = 3
-_LOOK_BACK_SECONDS = 11.0
-"""The least that Serve takes beside its 10 s of reporting; its default averages over 30 s, which hides a burst."""
-_RAISED = re.compile(r"^[\w.]+(?:Error|Exception|Warning): ")
+_LOOK_BACK_SECONDS = 4.0
+_REPORT_SECONDS = 1.0
+"""Between two reports of a replica's load; Serve's default of 10 s is its answer to many more replicas than ours."""
+_LET_GO_SECONDS = 0.3
+"""For requests that were on their way when the front was told to send no more."""
+_FRONT_LOAD = "front_in_flight"
 
 
 class ModelReplica:
     """One replica: a predictor and its application, built where it runs."""
 
-    def __init__(self, plan: ReplicaPlan) -> None:
+    def __init__(self, plan: ReplicaPlan, endpoint: str) -> None:
         _bind_replica_port_to_its_node()
         self._plan = plan
+        self._endpoint = endpoint
         self._predictor = Predictor(Bundle.from_files(plan.bundle_files))
         self._records: RecordSink = NoRecords()
         self._feedback: FeedbackLog | None = None
@@ -59,16 +55,54 @@ class ModelReplica:
             self._feedback = FeedbackLog(folder)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
-        """What Serve runs for requests; its proxy writes x-request-id."""
-        name = serve.get_replica_context().replica_id.unique_id
+        """What Serve runs for its requests; the same application answers at a socket of its own."""
+        context = serve.get_replica_context()
+        name = context.replica_id.unique_id
+        app = self.build(Replica(name=name, usd_per_hour=self._plan.usd_per_hour))
+        self._server = ReplicaServer(app, host=ray.util.get_node_ip_address())
+        self._server.start()
+        socket = ReplicaSocket(app=context.app_name, replica_id=name, address=self._server.address)
+        self._beat = FrontBeat(self._endpoint, socket)
+        self._beat.start()
+        return Drained(app, self._drain)
+
+    def build(self, replica: Replica) -> ASGIApp:
+        """The application; the front writes x-request-id."""
         return build_app(
             self._predictor,
             record=self._records,
             feedback=self._feedback,
             limits=RequestLimits(max_in_flight=self._plan.max_ongoing),
-            replica=Replica(name=name, usd_per_hour=self._plan.usd_per_hour),
+            replica=replica,
             echo_request_id=False,
         )
+
+    def record_autoscaling_stats(self) -> Mapping[str, float]:
+        """What Serve asks each replica for."""
+        return {_FRONT_LOAD: self._beat.num_in_flight}
+
+    def check_health(self) -> None:
+        """What Serve asks each replica for; one that raises is replaced."""
+        if not self._server.is_running:
+            raise RuntimeError("the replica's own server has ended")
+
+    async def _drain(self) -> None:
+        await self._beat.end()
+        await asyncio.sleep(_LET_GO_SECONDS)
+        await self._server.close(grace_seconds=self._plan.grace_seconds)
+        await self._beat.forget()
+
+
+def wanted_replicas(context: AutoscalingContext) -> tuple[float, dict[str, Any]]:
+    """Serve's autoscaling policy: requests in flight, those that came past Serve included, over the target of each.
+
+    A replica that answers within microseconds is seldom met at work: any load above zero keeps one. One that is
+    starting, or has not reported yet, is wanted until it does.
+    """
+    by_replica = (context.aggregated_metrics or {}).get(_FRONT_LOAD, {})
+    unheard = max(0, context.target_num_replicas - len(by_replica))
+    in_flight = sum(by_replica.values()) + unheard * SOME_LOAD + float(context.total_num_requests)
+    return in_flight / context.config.get_target_ongoing_requests(), {}
 
 
 def _bind_replica_port_to_its_node() -> None:
@@ -84,7 +118,7 @@ def _bind_replica_port_to_its_node() -> None:
     replica.add_port_to_grpc_server = lambda server, _address: add_port_to_grpc_server(server, address)
 
 
-def build_application(plan: ServePlan) -> Any:
+def build_application(plan: ServePlan, replica_type: type[ModelReplica] = ModelReplica) -> Any:
     """The Serve application of a plan; nothing is started."""
     autoscaling = AutoscalingConfig(
         min_replicas=plan.min_replicas,
@@ -95,135 +129,19 @@ def build_application(plan: ServePlan) -> Any:
         upscale_delay_s=plan.upscale_delay_seconds,
         downscale_delay_s=plan.downscale_delay_seconds,
         look_back_period_s=_LOOK_BACK_SECONDS,
+        metrics_interval_s=_REPORT_SECONDS,
+        policy=AutoscalingPolicy(policy_function=wanted_replicas),
     )
     deployment = serve.deployment(
-        serve.ingress()(ModelReplica),
-        name=_DEPLOYMENT,
+        serve.ingress()(replica_type),
+        name=DEPLOYMENT,
         autoscaling_config=autoscaling,
         # Room above the replica's own limit, so that it is the replica that answers 429, with Retry-After.
         max_ongoing_requests=plan.max_ongoing + max(8, plan.max_ongoing // 4),
         max_constructor_retry_count=_LOAD_ATTEMPTS,
         ray_actor_options={"num_cpus": plan.cpus_per_replica},
+        graceful_shutdown_wait_loop_s=_LET_GO_SECONDS,
+        graceful_shutdown_timeout_s=plan.request_timeout_seconds,
         logging_config={"enable_access_log": False},
     )
-    return deployment.bind(plan.replica)
-
-
-def deploy(plan: ServePlan, *, timeout_seconds: float = 120.0, fallback: ServePlan | None = None) -> Endpoint:
-    """Serves the plan and returns once it answers over HTTP; Ray must be initialized.
-
-    `fallback` is what was served until now: it is served again if the plan cannot be, since Serve itself answers 503
-    from then on.
-
-    Raises:
-        BundleError: the bundle is damaged or cannot be loaded; what is being served goes on.
-        ClusterError: it could not be started in time, or the port is taken.
-    """
-    predictor = _checked_predictor(plan)
-    try:
-        return _bring_up(plan, predictor, timeout_seconds)
-    except ClusterError as error:
-        if fallback is None:
-            raise
-        log.warning("falling back app=%s: %s", plan.name, error)
-        version = _bring_up(fallback, _checked_predictor(fallback), timeout_seconds).version
-        raise ClusterError(f"{error} Version {version} is served again.") from error
-
-
-def _bring_up(plan: ServePlan, predictor: Predictor, timeout_seconds: float) -> Endpoint:
-    deadline = time.monotonic() + timeout_seconds
-    endpoint = Endpoint(
-        url=f"http://{_reachable(plan.host)}:{plan.port}",
-        app_name=plan.name,
-        model=predictor.name,
-        version=predictor.version,
-    )
-    try:
-        _start_serve(plan)
-        target = serve.RunTarget(target=build_application(plan), name=plan.name, route_prefix="/")
-        serve.run_many([target], wait_for_applications_running=False)
-    except (RayError, RuntimeError, TimeoutError, ValueError) as error:
-        raise ClusterError(f"serve = {plan.name} could not be started ({error}); see the log of Ray Serve.") from error
-    _wait_until_running(plan.name, deadline)
-    _wait_until_answering(endpoint, deadline)
-    log.info("serving app=%s model=%s version=%s url=%s", plan.name, endpoint.model, endpoint.version, endpoint.url)
-    return endpoint
-
-
-def undeploy(name: str) -> None:
-    """Ends an application; another one, and Serve itself, go on."""
-    serve.delete(name)
-
-
-def _checked_predictor(plan: ServePlan) -> Predictor:
-    """The plan's predictor, after one prediction."""
-    predictor = Predictor(Bundle.from_files(plan.bundle_files, trusted=plan.trusted))
-    columns = {name: [value] for name, value in example_row(predictor).items()}
-    predictor.predict(columns_to_table(columns, predictor.schema))
-    return predictor
-
-
-def _start_serve(plan: ServePlan) -> None:
-    if not serve.status().proxies:
-        _check_port_is_free(plan.host, plan.port)
-    # Serve logs each step of the driver at INFO, on the stderr that is the caller's.
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
-    options = HTTPOptions(host=plan.host, port=plan.port, request_timeout_s=plan.request_timeout_seconds)
-    serve.start(proxy_location=ProxyLocation.HeadOnly, http_options=options)
-
-
-def _check_port_is_free(host: str, port: int) -> None:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            problem = f"serve.port = {port} on {host} cannot be opened ({error.strerror})"
-            raise ClusterError(f"{problem}; end what listens there, or choose another port.") from error
-
-
-def _wait_until_running(name: str, deadline: float) -> None:
-    while True:
-        application = serve.status().applications.get(name)
-        state = "unknown" if application is None else str(application.status.value)
-        if state == "RUNNING":
-            return
-        if state == "DEPLOY_FAILED" or time.monotonic() > deadline:
-            reason = _reason(application)
-            raise ClusterError(f"serve = {name} is {state}, not RUNNING ({reason}); see the log of its replica.")
-        time.sleep(_POLL_SECONDS)
-
-
-def _reason(application: Any) -> str:
-    """What Serve says about an application and its deployments, on one line."""
-    if application is None:
-        return "Serve does not know it"
-    messages = [application.message, *(deployment.message for deployment in application.deployments.values())]
-    lines: list[str] = [line.strip() for message in messages for line in message.splitlines() if line.strip()]
-    # A replica's traceback ends in what went wrong; Serve puts its own words around it.
-    raised = [line for line in lines if _RAISED.match(line)]
-    return (raised or lines or ["no reason given"])[-1][-400:]
-
-
-def _wait_until_answering(endpoint: Endpoint, deadline: float) -> None:
-    """Until the proxy knows the route and the version that answers is the new one."""
-    url = f"{endpoint.url}/v2/models/{endpoint.model}/versions/{endpoint.version}/ready"
-    while True:
-        problem = _not_ready(url)
-        if problem is None:
-            return
-        if time.monotonic() > deadline:
-            raise ClusterError(f"serve.url = {endpoint.url} does not answer ({problem}); see the log of Ray Serve.")
-        time.sleep(_POLL_SECONDS)
-
-
-def _not_ready(url: str) -> str | None:
-    try:
-        with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310 - http, built from the plan
-            return None if json.loads(response.read()).get("ready") is True else "it is not ready"
-    except (urllib.error.URLError, OSError, ValueError) as error:
-        return str(error)
-
-
-def _reachable(host: str) -> str:
-    return {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - compared, not bound
+    return deployment.bind(plan.replica, plan.name)

@@ -1,8 +1,12 @@
-"""Which replica stands in which slot of the front: a table, and what each change of it is to HAProxy."""
+"""Which replica stands in which slot of the front: a table, and what each change of it is to HAProxy.
+
+Replicas of one application at a time have slots. Those of another one, a new version that is being tried, are kept as
+candidates until it takes over; the former ones then get no new request, and go when they have answered what they have.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from mlcluster.serve.haproxy_config import Address
 from mlcluster.serve.haproxy_socket import draining, enabling, freeing
@@ -13,11 +17,20 @@ _EVICTED_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ReplicaSocket:
+    """Where a replica answers."""
+
+    app: str
+    """The application of Ray Serve that it belongs to."""
+    replica_id: str
+    address: Address
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Slot:
     """A replica in its slot."""
 
-    replica_id: str
-    address: Address
+    replica: ReplicaSocket
     heard_at: float
     """Seconds of the caller's clock."""
     is_draining: bool = False
@@ -26,51 +39,74 @@ class Slot:
 class ReplicaSlots:
     """The table. Each method gives the commands that bring HAProxy in line with it; none where nothing changes."""
 
-    def __init__(self, num_slots: int) -> None:
+    def __init__(self, num_slots: int, app: str) -> None:
         self._slots: list[Slot | None] = [None] * num_slots
+        self._app = app
+        self._candidates: dict[str, Slot] = {}
 
     @property
     def addresses(self) -> tuple[Address | None, ...]:
         """By slot, of the replicas that take new requests."""
-        return tuple(None if slot is None or slot.is_draining else slot.address for slot in self._slots)
+        return tuple(None if slot is None or slot.is_draining else slot.replica.address for slot in self._slots)
 
     @property
     def taken(self) -> tuple[Slot | None, ...]:
         return tuple(self._slots)
 
-    def register(self, replica_id: str, address: Address, *, now: float) -> tuple[str, ...]:
-        """A replica says that it answers at `address`: at first, and then again and again.
+    def candidates(self, app: str) -> list[ReplicaSocket]:
+        """Replicas of an application that has not taken over."""
+        return [slot.replica for slot in self._candidates.values() if slot.replica.app == app]
+
+    def register(self, replica: ReplicaSocket, *, now: float) -> tuple[str, ...]:
+        """A replica says where it answers: at first, and then again and again.
 
         Where no slot is free, the one that has been silent for longest gives way; if none has been silent, the replica
         is not taken in, and will ask again.
         """
-        index = self._find(replica_id)
+        index = self._find(replica.replica_id)
         if index is not None:
             slot = self._slots[index]
             assert slot is not None
-            is_known = slot.address == address
-            self._slots[index] = Slot(
-                replica_id=replica_id, address=address, heard_at=now, is_draining=slot.is_draining
-            )
-            return () if is_known or slot.is_draining else enabling(index, address)
+            self._slots[index] = replace(slot, replica=replica, heard_at=now)
+            is_known = slot.replica.address == replica.address
+            return () if is_known or slot.is_draining else enabling(index, replica.address)
+        if replica.app != self._app:
+            self._candidates[replica.replica_id] = Slot(replica=replica, heard_at=now)
+            return ()
         index = self._free_index(now)
         if index is None:
             return ()
-        self._slots[index] = Slot(replica_id=replica_id, address=address, heard_at=now)
-        return enabling(index, address)
+        self._slots[index] = Slot(replica=replica, heard_at=now)
+        return enabling(index, replica.address)
+
+    def switch(self, app: str, *, now: float) -> tuple[str, ...]:
+        """Another application takes over: its replicas get slots, and those of the former get no new request."""
+        if app == self._app:
+            return ()
+        self._app = app
+        promoted = self.candidates(app)
+        self._candidates = {
+            replica_id: slot for replica_id, slot in self._candidates.items() if slot.replica.app != app
+        }
+        lines = [line for replica in promoted for line in self.register(replica, now=now)]
+        former = [slot.replica.replica_id for slot in self._slots if slot is not None and slot.replica.app != app]
+        lines += [line for replica_id in former for line in self.drain(replica_id, now=now)]
+        return tuple(lines)
 
     def drain(self, replica_id: str, *, now: float) -> tuple[str, ...]:
         """No new request for this replica, which has some to answer yet."""
         index = self._find(replica_id)
         if index is None:
+            self._candidates.pop(replica_id, None)
             return ()
         slot = self._slots[index]
         assert slot is not None
-        self._slots[index] = Slot(replica_id=replica_id, address=slot.address, heard_at=now, is_draining=True)
+        self._slots[index] = replace(slot, heard_at=now, is_draining=True)
         return draining(index)
 
     def forget(self, replica_id: str) -> tuple[str, ...]:
         """The replica has ended."""
+        self._candidates.pop(replica_id, None)
         index = self._find(replica_id)
         if index is None:
             return ()
@@ -79,7 +115,8 @@ class ReplicaSlots:
 
     def forget_silent(self, *, now: float) -> tuple[str, ...]:
         """Frees the slots of replicas that have not spoken for half a minute."""
-        silent = [slot.replica_id for slot in self._slots if slot is not None and now - slot.heard_at > _STALE_SECONDS]
+        slots = [slot for slot in (*self._slots, *self._candidates.values()) if slot is not None]
+        silent = [slot.replica.replica_id for slot in slots if now - slot.heard_at > _STALE_SECONDS]
         return tuple(line for replica_id in silent for line in self.forget(replica_id))
 
     def restore(self, slots: tuple[Slot | None, ...]) -> None:
@@ -89,7 +126,11 @@ class ReplicaSlots:
 
     def _find(self, replica_id: str) -> int | None:
         return next(
-            (index for index, slot in enumerate(self._slots) if slot is not None and slot.replica_id == replica_id),
+            (
+                index
+                for index, slot in enumerate(self._slots)
+                if slot is not None and slot.replica.replica_id == replica_id
+            ),
             None,
         )
 

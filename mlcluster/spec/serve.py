@@ -42,6 +42,8 @@ class ServeSpec(Section):
     replicas: Replicas = Replicas()
     target_ongoing: PositiveFloat = 8
     """Requests in flight per replica at which another replica is started."""
+    slowest_ms: PositiveFloat = 1000
+    """For one row, in the median, when a new version is tried: a slower one does not take over."""
     records_gb: PositiveFloat = 1.0
     """GB of prediction records that are kept; the oldest go."""
     signing_key: str | None = None

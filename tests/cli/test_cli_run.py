@@ -488,10 +488,10 @@ from pathlib import Path
 from mlcluster.cli.ray_local import LocalRay
 LocalRay(Path(".mlcluster/ray")).connect(num_cpus=1)
 from ray import serve
-deployment = serve.status().applications["demo"].deployments["model"]
+app = json.loads(Path(".mlcluster/endpoint.json").read_text())["app_name"]
 from ray.serve.context import _get_global_client
 details = _get_global_client().get_serve_details()
-print(json.dumps(details["applications"]["demo"]["deployments"]["model"]["deployment_config"], default=str))
+print(json.dumps(details["applications"][app]["deployments"]["model"]["deployment_config"], default=str))
 """
 
 

@@ -11,7 +11,6 @@ import socket
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -26,6 +25,8 @@ from mlcluster.serve.front_door import FrontDoor, FrontPlan
 from mlcluster.serve.front_keeper import is_alive
 from mlcluster.serve.haproxy_config import Address, FrontLimits
 from mlcluster.serve.haproxy_socket import command
+from mlcluster.serve.replica_slots import ReplicaSocket
+from tests.serve.load import Load
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 SERVER = Path(__file__).with_name("tiny_server.py")
@@ -50,10 +51,17 @@ class Site:
     def url(self) -> str:
         return f"http://{self.plan.public}"
 
-    def add(self, name: str, *, seconds: float = 0.3) -> None:
+    def start(self, name: str, *, app: str = "one", seconds: float = 0.3) -> ReplicaSocket:
         port = free_port()
         self.servers[name] = start_server(port, seconds, name)
-        self.door.register(name, Address(host="127.0.0.1", port=port))
+        return ReplicaSocket(app=app, replica_id=name, address=Address(host="127.0.0.1", port=port))
+
+    def add(self, name: str, *, seconds: float = 0.3) -> None:
+        replica = self.start(name, seconds=seconds)
+        self.door.register(replica)
+        self.wait_until_up(replica.address.port)
+
+    def wait_until_up(self, port: int) -> None:
         deadline = time.monotonic() + 10
         while not self.is_up(port):
             assert time.monotonic() < deadline
@@ -97,6 +105,7 @@ def site() -> Iterator[Callable[..., Site]]:
             waiting_room=room,
             num_slots=4,
             limits=FrontLimits(**limits),
+            app="one",
         )
         folder = Path(tempfile.mkdtemp(prefix="mlc-front-"))
         found = Site(door=FrontDoor(plan, folder=folder, watched_pid=os.getpid()), plan=plan, folder=folder)
@@ -111,46 +120,6 @@ def site() -> Iterator[Callable[..., Site]]:
             server.kill()
             server.wait()
         shutil.rmtree(each.folder)
-
-
-class Load:
-    """Requests at a steady rate, each on a connection of its own, while the block runs."""
-
-    def __init__(self, url: str, *, per_second: float = 15.0) -> None:
-        self._url = url
-        self._pause = 1 / per_second
-        self._is_over = threading.Event()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._ask()))
-        self.answers: list[tuple[int, str, float]] = []
-        """Status (0 for none), body and seconds."""
-
-    def __enter__(self) -> Load:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._is_over.set()
-        self._thread.join()
-
-    @property
-    def lost(self) -> list[tuple[int, str, float]]:
-        return [answer for answer in self.answers if answer[0] != 200]
-
-    async def _ask(self) -> None:
-        limits = httpx.Limits(max_keepalive_connections=0)
-        async with httpx.AsyncClient(timeout=60, limits=limits) as client, asyncio.TaskGroup() as group:
-            while not self._is_over.is_set():
-                group.create_task(self._one(client))
-                await asyncio.sleep(self._pause)
-
-    async def _one(self, client: httpx.AsyncClient) -> None:
-        started = time.perf_counter()
-        try:
-            response = await client.post(self._url, content=b"{}")
-            status, text = response.status_code, response.text
-        except httpx.HTTPError as error:
-            status, text = 0, repr(error)
-        self.answers.append((status, text, time.perf_counter() - started))
 
 
 def test_a_killed_server_costs_no_request(site) -> None:
@@ -234,6 +203,67 @@ def test_a_second_door_over_the_same_folder_takes_over_the_first_ones_keeper(sit
     assert at.haproxy().pid == before
     heir.forget("a")
     assert httpx.post(at.url).text == "room"
+
+
+def test_another_version_takes_over_at_once_and_the_former_answers_what_it_has(site) -> None:
+    at = site()
+    at.add("old")
+    new = at.start("new", app="two")
+    at.door.register(new)
+    assert [found.replica_id for found in at.door.candidates("two")] == ["new"]
+    with Load(at.url) as load:
+        time.sleep(1)
+        assert {text for _, text, _ in load.answers} == {"old"}
+        at.door.switch("two")
+        switched = time.monotonic()
+        at.wait_until_up(new.address.port)
+        seconds = time.monotonic() - switched
+        time.sleep(1)
+        at.kill("old")
+        time.sleep(1)
+    assert load.lost == []
+    assert load.answers[-1][1] == "new"
+    # Between the two, while the new one is being asked whether it is ready, a request waits where Ray would hold it.
+    assert [text for _, text, _ in load.answers].count("room") <= 15 * (seconds + 0.5)
+    assert at.door.replicas() == ["new"]
+    assert httpx.get(at.url).headers["x-seen-path"] == "/"
+
+
+def test_the_waiting_room_is_asked_for_the_application_that_answers(site) -> None:
+    at = site()
+    assert httpx.get(f"{at.url}/v2/x?y=1").headers["x-seen-path"] == "/one/v2/x?y=1"
+    at.door.switch("two")
+    assert httpx.get(f"{at.url}/v2/x").headers["x-seen-path"] == "/two/v2/x"
+    os.kill(at.haproxy().pid, signal.SIGKILL)
+    assert httpx.get(f"{at.url}/v2/x", timeout=10).headers["x-seen-path"] == "/two/v2/x"
+
+
+def test_a_door_that_was_left_is_found_again_with_its_last_plan(site) -> None:
+    at = site()
+    at.door.switch("two")
+    heir = FrontDoor.kept(at.folder, watched_pid=os.getpid())
+    assert heir is not None
+    assert heir.app == "two"
+    assert FrontDoor.kept(at.folder / "none", watched_pid=os.getpid()) is None
+
+
+def test_the_front_counts_what_each_server_has_in_flight(site) -> None:
+    at = site()
+    at.add("a", seconds=0.5)
+    at.add("b", seconds=0.0)
+    replicas = {slot.replica.replica_id: slot.replica for slot in at.door._slots.taken if slot is not None}
+    at.door.measure()
+    assert [at.door.register(replicas[name]) for name in "ab"] == [0, 0]
+    with Load(at.url, per_second=20):
+        time.sleep(1)
+        for _ in range(5):
+            at.door.measure()
+            time.sleep(0.1)
+        busy, idle = (at.door.register(replicas[name]) for name in "ab")
+    # 20 a second, half a second each; the quick one takes most of them, and is never met at work.
+    assert 0.2 < busy < 10
+    assert 0 < idle < busy
+    assert at.door.register(replicas["a"]) == 0
 
 
 def test_other_limits_hold_from_then_on_without_a_lost_request(site) -> None:

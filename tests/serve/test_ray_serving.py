@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -53,7 +54,7 @@ def records_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def endpoint(ray_session: None, records_folder: Path) -> Iterator[Endpoint]:
     from ray import serve
 
-    from mlcluster.serve.ray_app import deploy
+    from mlcluster.serve.ray_deploy import deploy
 
     yield deploy(plan_for(sample_bundle(), free_port(), records_folder), timeout_seconds=120)
     serve.shutdown()
@@ -263,7 +264,7 @@ def test_the_latency_of_one_row_is_printed(endpoint, table, capsys) -> None:
 
 
 def test_a_bundle_that_cannot_be_loaded_leaves_the_endpoint_as_it_is(endpoint) -> None:
-    from mlcluster.serve.ray_app import deploy
+    from mlcluster.serve.ray_deploy import deploy
 
     port = int(endpoint.url.rpartition(":")[2])
     plan = plan_for(sample_bundle(), port)
@@ -274,7 +275,7 @@ def test_a_bundle_that_cannot_be_loaded_leaves_the_endpoint_as_it_is(endpoint) -
 
 
 def test_a_new_version_takes_over_without_a_lost_request(endpoint, records_folder, table) -> None:
-    from mlcluster.serve.ray_app import deploy
+    from mlcluster.serve.ray_deploy import deploy
 
     port = int(endpoint.url.rpartition(":")[2])
     body = {"instances": table.slice(0, 1).to_pylist()}
@@ -302,14 +303,14 @@ def test_a_new_version_takes_over_without_a_lost_request(endpoint, records_folde
 def test_an_endpoint_scaled_to_zero_answers_its_first_request(endpoint, table) -> None:
     from ray import serve
 
-    from mlcluster.serve.ray_app import deploy
+    from mlcluster.serve.ray_deploy import deploy
 
     port = int(endpoint.url.rpartition(":")[2])
     plan = plan_for(sample_bundle(version="5"), port, min_replicas=0, downscale_delay_seconds=1.0)
-    deploy(plan, timeout_seconds=120)
+    app = deploy(plan, timeout_seconds=120).app_name
 
     def num_running() -> int:
-        return serve.status().applications["demo"].deployments["model"].replica_states.get("RUNNING", 0)
+        return serve.status().applications[app].deployments["model"].replica_states.get("RUNNING", 0)
 
     deadline = time.monotonic() + 90
     while num_running() and time.monotonic() < deadline:
@@ -319,23 +320,28 @@ def test_an_endpoint_scaled_to_zero_answers_its_first_request(endpoint, table) -
     assert response.status_code == 200
 
 
-def test_what_cannot_be_started_is_told_with_the_reason_and_the_former_version_answers_again(endpoint) -> None:
-    from mlcluster.serve.ray_app import deploy
+def test_what_cannot_be_started_is_told_with_the_reason_and_the_former_version_goes_on(endpoint) -> None:
+    from mlcluster.serve.ray_deploy import deploy
 
     port = int(endpoint.url.rpartition(":")[2])
-    former = plan_for(sample_bundle(version="6"), port)
+    deploy(plan_for(sample_bundle(version="6"), port), timeout_seconds=60)
     plan = plan_for(sample_bundle(version="7"), port, cpus_per_replica=64)
-    with pytest.raises(ClusterError, match=r"serve = demo is DEPLOYING, not RUNNING .* Version 6 is served again\."):
-        deploy(plan, timeout_seconds=25, fallback=former)
+    with pytest.raises(ClusterError, match=r"serve = demo is DEPLOYING, not RUNNING .* was served goes on\."):
+        deploy(plan, timeout_seconds=10)
     assert httpx.get(f"{endpoint.url}/v2/models/demo/versions/6/ready").status_code == 200
 
 
-def test_a_port_that_is_taken_is_named() -> None:
-    from mlcluster.serve.ray_app import _check_port_is_free
+def test_a_port_that_is_taken_is_named(endpoint) -> None:
+    from ray import serve
 
+    from mlcluster.serve.ray_deploy import deploy
+
+    before = set(serve.status().applications)
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(ClusterError, match=rf"serve\.port = {port} on 127\.0\.0\.1 cannot be opened"):
-            _check_port_is_free("127.0.0.1", port)
+        plan = replace(plan_for(sample_bundle(), port), name="other")
+        with pytest.raises(ClusterError, match=rf"front = 127\.0\.0\.1:{port} did not open .*in use"):
+            deploy(plan)
+    assert set(serve.status().applications) == before

@@ -17,7 +17,8 @@ async def app(scope, receive, send) -> None:
             pass
         await asyncio.sleep(float(sys.argv[2]))
     headers = dict(scope["headers"])
-    lines = [(b"x-seen-id", headers.get(b"x-request-id", b""))]
+    query = b"?" + scope["query_string"] if scope["query_string"] else b""
+    lines = [(b"x-seen-id", headers.get(b"x-request-id", b"")), (b"x-seen-path", scope["raw_path"] + query)]
     await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": sys.argv[3].encode()})
 
