@@ -1,7 +1,8 @@
 """The front door of an endpoint: who stands behind it, and that it stays open.
 
 It steers a keeper process (see `front_keeper.py`), which outlives it: a second `FrontDoor` over the same folder takes
-over the first one's keeper and table, without a request noticing. What HAProxy is told at run time is also written to
+over the first one's keeper and table, without a request noticing. Both hold the port, so that no connection is refused
+while one of them is gone. What HAProxy is told at run time is also written to
 its configuration, so that one that is started again knows the replicas.
 """
 
@@ -12,6 +13,7 @@ import logging
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -72,6 +74,7 @@ class FrontDoor:
         self._plan_file = folder / "plan.json"
         self._keeper_file = folder / "keeper.pid"
         self._lock = threading.RLock()
+        self._listener: socket.socket | None = None
         _make_private(folder)
         self._plan = plan
         self._loads = FrontLoads()
@@ -222,14 +225,15 @@ class FrontDoor:
             os.kill(pid, number)
 
     def _start_keeper(self) -> None:
+        listener = self._listener = self._listener or self._listen()
         arguments = [
             *("--haproxy", get_haproxy_binary(), "--config", str(self._config_file)),
-            *("--host", self._plan.public.host, "--port", str(self._plan.public.port)),
-            *("--watch", str(self._watched_pid)),
+            *("--listener", str(listener.fileno()), "--watch", str(self._watched_pid)),
         ]
         with (self._folder / "front.log").open("a") as output:
             process = subprocess.Popen(  # noqa: S603 - our own words, no shell
                 [sys.executable, "-I", "-S", front_keeper.__file__, *arguments],
+                pass_fds=(listener.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -243,9 +247,19 @@ class FrontDoor:
                 lines = (self._folder / "front.log").read_text(errors="replace").strip().splitlines()
                 raise ClusterError(
                     f"front = {self._plan.public} did not open ({lines[-1] if lines else 'no output'}); "
-                    f"choose another port, or see {self._folder / 'front.log'}."
+                    f"see {self._folder / 'front.log'}."
                 )
             time.sleep(_POLL_SECONDS)
+
+    def _listen(self) -> socket.socket:
+        public = self._plan.public
+        try:
+            return front_keeper.listen(public.host, public.port)
+        except OSError as error:
+            raise ClusterError(
+                f"serve.port = {public.port} on {public.host} cannot be opened ({error.strerror}); end what listens "
+                "there, or choose another port."
+            ) from error
 
     def _answers(self) -> bool:
         try:
@@ -254,6 +268,9 @@ class FrontDoor:
             return False
 
     def _end_keeper(self) -> None:
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
         pid = self._keeper_pid()
         self._signal_keeper(signal.SIGTERM)
         deadline = time.monotonic() + _START_SECONDS

@@ -1,7 +1,7 @@
 """The process that holds the front door's port and keeps an HAProxy behind it.
 
-The port belongs to this process and HAProxy inherits it: while a killed HAProxy is started again (a tenth of a second)
-the kernel keeps new connections waiting, and none is refused. It is started as a script of its own, with nothing but
+The port is inherited, by this process and by HAProxy: while a killed one is started again (a tenth of a second) the
+kernel keeps new connections waiting, and none is refused. It is started as a script of its own, with nothing but
 the standard library, so that it weighs 10 MiB and outlives the actor that steers it; it ends, with HAProxy, when the
 process `--watch` does.
 
@@ -123,11 +123,10 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--haproxy", required=True)
     parser.add_argument("--config", required=True, type=Path)
-    parser.add_argument("--host", required=True)
-    parser.add_argument("--port", required=True, type=int)
+    parser.add_argument("--listener", required=True, type=int)
     parser.add_argument("--watch", required=True, type=int)
     options = parser.parse_args(arguments)
-    with contextlib.closing(listen(options.host, options.port)) as listener:
+    with contextlib.closing(socket.socket(fileno=options.listener)) as listener:
         Keeper(listener, haproxy=options.haproxy, config=options.config, watched_pid=options.watch).run()
     if not is_alive(options.watch):
         shutil.rmtree(options.config.parent, ignore_errors=True)

@@ -31,6 +31,7 @@ from mlcluster.serve.replica_slots import ReplicaSocket
 
 DEPLOYMENT = "model"
 _LOAD_ATTEMPTS = 3
+_HEALTH_SECONDS = 1.0
 _LOOK_BACK_SECONDS = 4.0
 _REPORT_SECONDS = 1.0
 """Between two reports of a replica's load; Serve's default of 10 s is its answer to many more replicas than ours."""
@@ -118,12 +119,12 @@ def _bind_replica_port_to_its_node() -> None:
     replica.add_port_to_grpc_server = lambda server, _address: add_port_to_grpc_server(server, address)
 
 
-def build_application(plan: ServePlan, replica_type: type[ModelReplica] = ModelReplica) -> Any:
-    """The Serve application of a plan; nothing is started."""
+def build_application(plan: ServePlan, replica_type: type[ModelReplica] = ModelReplica, num_at_first: int = 1) -> Any:
+    """The Serve application of a plan, with so many replicas at first; nothing is started."""
     autoscaling = AutoscalingConfig(
         min_replicas=plan.min_replicas,
         # One is warm from the start: a deployment that nobody has called yet would otherwise never be loaded.
-        initial_replicas=max(1, plan.min_replicas),
+        initial_replicas=min(plan.max_replicas, max(1, plan.min_replicas, num_at_first)),
         max_replicas=plan.max_replicas,
         target_ongoing_requests=plan.target_ongoing,
         upscale_delay_s=plan.upscale_delay_seconds,
@@ -139,6 +140,8 @@ def build_application(plan: ServePlan, replica_type: type[ModelReplica] = ModelR
         # Room above the replica's own limit, so that it is the replica that answers 429, with Retry-After.
         max_ongoing_requests=plan.max_ongoing + max(8, plan.max_ongoing // 4),
         max_constructor_retry_count=_LOAD_ATTEMPTS,
+        # Serve finds out in this way that a replica has died.
+        health_check_period_s=_HEALTH_SECONDS,
         ray_actor_options={"num_cpus": plan.cpus_per_replica},
         graceful_shutdown_wait_loop_s=_LET_GO_SECONDS,
         graceful_shutdown_timeout_s=plan.request_timeout_seconds,

@@ -54,10 +54,10 @@ def deploy(
     probe = Probe.of(predictor, limit_seconds=plan.slowest_seconds)
     _start_serve()
     front = open_front(plan.name, _front_plan(plan))
-    application = _Application(name=_next_name(plan.name), plan=plan, deadline=deadline)
+    application = _Application(name=_next_name(plan.name), plan=plan, front=front, deadline=deadline)
     try:
         application.start(replica_type)
-        try_out(application.first_replica(front), probe)
+        try_out(application.first_replica(), probe)
     except ClusterError as error:
         application.delete()
         if front.app:
@@ -95,12 +95,19 @@ class _Application:
 
     name: str
     plan: ServePlan
+    front: FrontHandle
     deadline: float
     """Of the clock `time.monotonic`."""
 
     def start(self, replica_type: type[ModelReplica]) -> None:
-        """Until Serve says that it runs."""
-        application = build_application(self.plan, replica_type)
+        """Until it has as many replicas as the former one, which has grown with its load.
+
+        Where there is no room for all of them beside the former, it goes on with those that there are after half of
+        the time: the others find room when the former has gone.
+        """
+        num_former = len(self.front.call("replicas"))
+        application = build_application(self.plan, replica_type, num_former)
+        patience = (time.monotonic() + self.deadline) / 2
         try:
             target = serve.RunTarget(target=application, name=self.name, route_prefix=f"/{self.name}")
             serve.run_many([target], wait_for_applications_running=False)
@@ -111,7 +118,7 @@ class _Application:
         while True:
             found = serve.status().applications.get(self.name)
             state = "unknown" if found is None else str(found.status.value)
-            if state == "RUNNING":
+            if state == "RUNNING" or (time.monotonic() > patience and self.front.call("candidates", self.name)):
                 return
             if state == "DEPLOY_FAILED" or time.monotonic() > self.deadline:
                 raise ClusterError(
@@ -119,10 +126,10 @@ class _Application:
                 )
             time.sleep(_POLL_SECONDS)
 
-    def first_replica(self, front: FrontHandle) -> Address:
+    def first_replica(self) -> Address:
         """Where the first of its replicas answers that the front has heard of."""
         while True:
-            found = front.call("candidates", self.name)
+            found = self.front.call("candidates", self.name)
             if found:
                 address: Address = found[0].address
                 return address

@@ -66,6 +66,9 @@ class Front:
     def candidates(self, app: str) -> list[ReplicaSocket]:
         return [] if self._door is None else self._door.candidates(app)
 
+    def replicas(self) -> list[str]:
+        return [] if self._door is None else self._door.replicas()
+
     def switch(self, app: str) -> None:
         assert self._door is not None
         self._door.switch(app)

@@ -342,6 +342,6 @@ def test_a_port_that_is_taken_is_named(endpoint) -> None:
         taken.listen()
         port = taken.getsockname()[1]
         plan = replace(plan_for(sample_bundle(), port), name="other")
-        with pytest.raises(ClusterError, match=rf"front = 127\.0\.0\.1:{port} did not open .*in use"):
+        with pytest.raises(ClusterError, match=rf"serve\.port = {port} on 127\.0\.0\.1 cannot be opened .*in use"):
             deploy(plan)
     assert set(serve.status().applications) == before
