@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from mlcluster.cli.leasing import CLUSTER_CPUS_PER_REPLICA
 from mlcluster.cli.planning import stage_forecasts
 from mlcluster.cli.ray_local import is_on_cluster
 from mlcluster.cli.run_context import RunContext
@@ -20,7 +21,7 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int, previous
     def plan_for(which: Bundle) -> ServePlan:
         serve = context.spec.serve
         # On a laptop a replica reserves nothing, so that it starts beside a search; it may take a core.
-        cpus = 0.5 if is_on_cluster() else 0.0
+        cpus = CLUSTER_CPUS_PER_REPLICA if is_on_cluster() else 0.0
         return ServePlan(
             name=context.spec.project,
             bundle_files=which.files(),

@@ -11,6 +11,9 @@ from mlcluster.spec import ProjectSpec
 from mlcluster.train import FAMILIES, DataSize, Encoding
 from mlcluster.tune import Crossover, crossovers
 
+CLUSTER_CPUS_PER_REPLICA = 0.5
+"""What a replica of the endpoint reserves on a cluster; it uses a whole core when it is busy and the core is free."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:

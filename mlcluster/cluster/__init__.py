@@ -1,0 +1,41 @@
+"""Which machines, at what price, in which health?
+
+In: a Ray cluster file (or KubeRay's), a price list, what the project asks of a node. Out: a `ClusterPlan`, its
+`Finding`s before a node is started, and dollars per hour. Not here: starting anything; `ray up` does that.
+"""
+
+from mlcluster.cluster.capacity import Request, capacity_findings, requests_of
+from mlcluster.cluster.documents import read_documents
+from mlcluster.cluster.findings import Finding, Level, placeholder_findings
+from mlcluster.cluster.forecast import HourlyForecast, forecast_hour
+from mlcluster.cluster.plan import ClusterPlan, NodeType
+from mlcluster.cluster.price_list import NodePrice, PriceList, read_price_list
+from mlcluster.cluster.pricing import PricedType, price_findings, price_types
+from mlcluster.cluster.reading import read_plan
+from mlcluster.cluster.security import secret_file_findings, security_findings
+from mlcluster.cluster.slots import SlotPrice, cheapest_slot
+
+__all__ = [
+    "ClusterPlan",
+    "Finding",
+    "HourlyForecast",
+    "Level",
+    "NodePrice",
+    "NodeType",
+    "PriceList",
+    "PricedType",
+    "Request",
+    "SlotPrice",
+    "capacity_findings",
+    "cheapest_slot",
+    "forecast_hour",
+    "placeholder_findings",
+    "price_findings",
+    "price_types",
+    "read_documents",
+    "read_plan",
+    "read_price_list",
+    "requests_of",
+    "secret_file_findings",
+    "security_findings",
+]
