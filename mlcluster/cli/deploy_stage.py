@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from mlcluster.cli.cluster_prices import worker_prices
 from mlcluster.cli.leasing import CLUSTER_CPUS_PER_REPLICA
 from mlcluster.cli.planning import stage_forecasts
 from mlcluster.cli.ray_local import is_on_cluster
@@ -18,6 +19,8 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int, previous
     from mlcluster.serve.plan import ServePlan
     from mlcluster.serve.ray_app import deploy
 
+    prices = worker_prices(context.spec, context.project_folder).book
+
     def plan_for(which: Bundle) -> ServePlan:
         serve = context.spec.serve
         # On a laptop a replica reserves nothing, so that it starts beside a search; it may take a core.
@@ -30,7 +33,7 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int, previous
             max_replicas=serve.replicas.max,
             target_ongoing=serve.target_ongoing,
             cpus_per_replica=cpus,
-            replica_usd_per_hour=(cpus or 1.0) * context.spec.prices.cpu_hour,
+            replica_usd_per_hour=(cpus or 1.0) * prices.cpu_usd_per_hour,
             records_folder=str(context.workspace.predictions.resolve()),
             records_bytes=int(serve.records_gb * 1e9),
             port=port,
