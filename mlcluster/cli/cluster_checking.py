@@ -26,6 +26,7 @@ from mlcluster.cluster import (
     requests_of,
     secret_file_findings,
     security_findings,
+    spot_findings,
 )
 from mlcluster.cluster.price_list import FILE_NAME
 from mlcluster.errors import SpecError
@@ -78,7 +79,12 @@ def check_cluster(path: Path, *, spec: ProjectSpec | None = None) -> ClusterRepo
         return ClusterReport(plan=None, types=(), forecast=None, findings=tuple(breaches))
     plan = read_plan(document)
     secrets = secret_file_findings(document, home=Path.home())
-    findings = [*placeholder_findings(document), *security_findings(plan, document), *secrets]
+    findings = [
+        *placeholder_findings(document),
+        *security_findings(plan, document),
+        *secrets,
+        *spot_findings(plan, document),
+    ]
     return _priced(path, plan, document, findings, spec)
 
 

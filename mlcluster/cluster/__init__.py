@@ -14,6 +14,7 @@ from mlcluster.cluster.pricing import PricedType, price_findings, price_types
 from mlcluster.cluster.reading import read_plan
 from mlcluster.cluster.security import secret_file_findings, security_findings
 from mlcluster.cluster.slots import SlotPrice, cheapest_slot
+from mlcluster.cluster.spot import spot_findings
 
 __all__ = [
     "ClusterPlan",
@@ -38,4 +39,5 @@ __all__ = [
     "requests_of",
     "secret_file_findings",
     "security_findings",
+    "spot_findings",
 ]

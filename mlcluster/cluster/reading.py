@@ -15,6 +15,8 @@ _DEFAULT_IDLE_MINUTES = 5.0
 """Ray's, for every cloud."""
 _DEFAULT_MAX_WORKERS = 2
 """Ray's, likewise."""
+SPOT_FIRST = "mlcluster.cluster.ray_aws.SpotFirst"
+"""Ours: AWS, with spot nodes that are bought on demand where there are none."""
 TYPES_KEY = "available_node_types"
 
 
@@ -41,6 +43,8 @@ def read_plan(document: YamlDocument) -> ClusterPlan:
 def _provider(document: YamlDocument) -> Provider:
     path: KeyPath = ("provider", "type")
     given = value_at(document.values, path)
+    if given == "external" and value_at(document.values, ("provider", "module")) == SPOT_FIRST:
+        return "aws"
     found = next((provider for provider in PROVIDERS if provider == given), None)
     if found is None or found == "kuberay":
         known = ", ".join(PROVIDERS[:-1])

@@ -50,7 +50,7 @@ def test_the_table_shows_types_prices_and_what_an_hour_costs() -> None:
             "aws-cpu.yaml",
             "upscaling_speed",
             "upscaling_sped",
-            "error    aws-cpu.yaml:24: upscaling_sped is no key that Ray",
+            "error    aws-cpu.yaml:26: upscaling_sped is no key that Ray",
         ),
         ("aws-cpu.yaml", "max_workers: 8", "max_workers: many", "max_workers = many is not what Ray takes"),
         (
@@ -109,6 +109,19 @@ def test_what_is_wrong_is_an_error_with_its_line_and_exit_code_2(
         ("aws-cpu.yaml", "  cache_stopped_nodes: false\n", "", "go on paying for their disks"),
         ("gcp-cpu-gpu.yaml", "enableVtpm: true", "enableVtpm: false", "is no shielded machine"),
         ("azure.yaml", "~/.ssh/mlcluster_cluster\n", "~/.ssh/id_ed25519\n", "and `ray up` copies it to the head"),
+        (
+            "aws-cpu.yaml",
+            "type: external\n  module: mlcluster.cluster.ray_aws.SpotFirst",
+            "type: aws",
+            "provider.type = aws asks EC2 for spot nodes for ever where there are none (ray#20774)",
+        ),
+        ("gcp-cpu-gpu.yaml", "    priority: 1\n", "", "priority = 0 is not above that of cpu-on-demand"),
+        (
+            "azure.yaml",
+            'resources: {"CPU": 4, "GPU": 1}\n    min_workers: 0\n    max_workers: 4\n    node_config',
+            'resources: {"CPU": 3, "GPU": 1}\n    min_workers: 0\n    max_workers: 4\n    node_config',
+            "gpu-spot has no type on demand beside it that offers the same",
+        ),
         ("azure.yaml", "  - chmod 600 ~/.ray/auth_token\n", "", "leaves the token's mode to chance"),
     ],
 )
