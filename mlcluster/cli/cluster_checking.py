@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,16 +13,22 @@ from mlcluster.cluster import (
     ClusterPlan,
     Finding,
     HourlyForecast,
+    KubeCluster,
     PricedType,
     PriceList,
     capacity_findings,
+    crd_findings,
     forecast_hour,
+    kube_cluster,
+    kube_findings,
     placeholder_findings,
     price_findings,
     price_types,
     read_documents,
+    read_kube_plan,
     read_plan,
     read_price_list,
+    read_schemas,
     requests_of,
     secret_file_findings,
     security_findings,
@@ -65,15 +71,23 @@ class ClusterReport:
         }
 
 
-def check_cluster(path: Path, *, spec: ProjectSpec | None = None) -> ClusterReport:
+def check_cluster(path: Path, *, spec: ProjectSpec | None = None, crds: Path | None = None) -> ClusterReport:
     """Reads the file, its price list and this machine's clock and key files; nothing is started.
+
+    `crds` is a folder with KubeRay's CustomResourceDefinitions, against which its resources are held.
 
     Raises:
         SpecError: the file cannot be read, or it is for no provider that is known here.
     """
-    document = read_documents(path)[0]
+    documents = read_documents(path)
+    resource = kube_cluster(documents)
+    if resource is not None:
+        return _check_kube(path, documents, resource, spec, crds)
+    if crds is not None:
+        raise SpecError(f"--crds = {crds} is for KubeRay's resources, and {path.name} holds none; leave it out.")
     from mlcluster.cluster.ray_schema import schema_findings
 
+    document = documents[0]
     breaches = schema_findings(document)
     if breaches:
         return ClusterReport(plan=None, types=(), forecast=None, findings=tuple(breaches))
@@ -86,6 +100,23 @@ def check_cluster(path: Path, *, spec: ProjectSpec | None = None) -> ClusterRepo
         *spot_findings(plan, document),
     ]
     return _priced(path, plan, document, findings, spec)
+
+
+def _check_kube(
+    path: Path,
+    documents: Sequence[YamlDocument],
+    resource: KubeCluster,
+    spec: ProjectSpec | None,
+    crds: Path | None,
+) -> ClusterReport:
+    schemas = {} if crds is None else read_schemas(crds)
+    breaches = [finding for document in documents for finding in crd_findings(document, schemas)]
+    if breaches:
+        return ClusterReport(plan=None, types=(), forecast=None, findings=tuple(breaches))
+    plan = read_kube_plan(resource)
+    placeholders = [finding for document in documents for finding in placeholder_findings(document)]
+    findings = [*placeholders, *kube_findings(resource), *spot_findings(plan, resource.document)]
+    return _priced(path, plan, resource.document, findings, spec)
 
 
 def _priced(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -14,11 +15,16 @@ import click
 from mlcluster.cli.cluster_checking import ClusterReport, check_cluster
 from mlcluster.cli.options import json_option, print_json, project_options
 from mlcluster.cluster import PricedType
-from mlcluster.errors import SpecError
+from mlcluster.errors import ClusterError, SpecError
 from mlcluster.spec import ProjectSpec, load_spec
 
 _HEADINGS = ("type", "nodes", "instance", "CPU", "GPU", "bought", "$/hour")
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
+_CRDS = click.option(
+    "--crds",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="A folder with KubeRay's CustomResourceDefinitions, to hold its resources against.",
+)
 _DRY_RUN = click.option("--dry-run", is_flag=True, help="Check, and print the command; start nothing.")
 _YES = click.option("--yes", "-y", is_flag=True, help="Do not ask.")
 
@@ -31,10 +37,11 @@ def cluster() -> None:
 @cluster.command()
 @_FILE
 @project_options
+@_CRDS
 @json_option
-def check(file: Path, config: Path, overrides: tuple[str, ...], as_json: bool) -> int:
+def check(file: Path, config: Path, overrides: tuple[str, ...], crds: Path | None, as_json: bool) -> int:
     """Say what is wrong with FILE, and what an hour costs; exit code 2 where something is."""
-    report = check_cluster(file, spec=_spec(config, overrides))
+    report = check_cluster(file, spec=_spec(config, overrides), crds=crds)
     if as_json:
         print_json(report.to_json())
     else:
@@ -78,9 +85,11 @@ def _spec(config: Path, overrides: tuple[str, ...]) -> ProjectSpec | None:
 
 
 def _command(verb: str, file: Path, report: ClusterReport, options: Sequence[str]) -> list[str]:
-    """With `NAME=value` before it where the client must know that the first autoscaler is used."""
-    is_own = report.plan is not None and report.plan.provider == "local"
-    if not is_own:
+    """`ray`, or `kubectl` for KubeRay's; `NAME=value` first where the client must know which autoscaler is used."""
+    provider = None if report.plan is None else report.plan.provider
+    if provider == "kuberay":  # it asks nothing
+        return ["kubectl", {"up": "apply", "down": "delete"}[verb], "-f", str(file)]
+    if provider != "local":
         return ["ray", verb, str(file), *options]
     more = ["--no-config-cache"] if verb == "up" else []
     return ["RAY_UP_enable_autoscaler_v2=0", "ray", verb, str(file), *more, *options]
@@ -92,7 +101,10 @@ def _run(command: Sequence[str], *, dry_run: bool) -> int:
         return 0
     settings = dict(word.split("=", 1) for word in command if word.startswith("RAY_"))
     words = list(command[len(settings) :])
-    words[0] = str(Path(sys.executable).with_name(words[0]))
+    if words[0] == "ray":
+        words[0] = str(Path(sys.executable).with_name("ray"))
+    elif shutil.which(words[0]) is None:
+        raise ClusterError(f"{words[0]} = no such command here; install it, or run the line above where it is.")
     done = subprocess.run(words, check=False, env={**os.environ, **settings})  # noqa: S603 - our own words, no shell
     return done.returncode
 

@@ -34,7 +34,7 @@ def key_value(path: KeyPath, value: Any) -> str:
     key = ".".join(map(str, path)) or "the file"
     if value is None:
         return key
-    text = str(value)
+    text = " ".join(str(value).split())
     return f"{key} = {text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 3] + '...'}"
 
 

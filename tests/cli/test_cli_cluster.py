@@ -200,3 +200,45 @@ def test_up_runs_ray_with_the_settings_that_it_printed(tmp_path: Path, monkeypat
     done = run_here(FOLDER.parent, "cluster", "up", "cluster-configs/local.yaml", "-y")
     assert done.code == 7
     assert (tmp_path / "told").read_text() == "0 up cluster-configs/local.yaml --no-config-cache -y\n"
+
+
+def test_a_new_project_has_the_files_and_what_it_asks_fits_on_each(tmp_path: Path) -> None:
+    assert run_here(tmp_path, "init", "demo").code == 0
+    for name in (*CLOUDS, "kuberay/raycluster.yaml", "kuberay/rayjob.yaml", "kuberay/rayservice.yaml"):
+        done = run_here(tmp_path / "demo", "cluster", "check", f"cluster-configs/{name}")
+        assert done.code == 0, done.stdout
+        assert "note: no mlcluster.yaml here" not in done.stderr
+        assert "an hour: $0." in done.stdout
+
+
+def test_kuberays_files_are_held_against_the_definitions_that_are_given(tmp_path: Path, shared_kuberay: Path) -> None:
+    (tmp_path / "kuberay").mkdir()
+    path = tmp_path / "kuberay" / "rayjob.yaml"
+    text = (FOLDER / "kuberay" / "rayjob.yaml").read_text()
+    path.write_text(text.replace("backoffLimit: 0", "backofLimit: 0"))
+    shutil.copy(FOLDER / "prices.yaml", tmp_path)
+    words = ("cluster", "check", "kuberay/rayjob.yaml")
+    assert run_here(tmp_path, *words).code == 0
+    done = run_here(tmp_path, *words, "--crds", str(shared_kuberay))
+    assert done.code == 2
+    assert (
+        "error    rayjob.yaml:20: spec.backofLimit is no key of RayJob, and would be dropped; did you mean"
+        in done.stdout
+    )
+
+
+def test_definitions_are_refused_for_a_file_of_rays(tmp_path: Path) -> None:
+    done = run_here(FOLDER.parent, "cluster", "check", "cluster-configs/aws-cpu.yaml", "--crds", str(tmp_path))
+    assert done.code == 2
+    assert "is for KubeRay's resources, and aws-cpu.yaml holds none; leave it out." in done.stderr
+
+
+def test_kuberays_files_go_to_kubectl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = "cluster-configs/kuberay/raycluster.yaml"
+    for verb, word in (("up", "apply"), ("down", "delete")):
+        done = run_here(FOLDER.parent, "cluster", verb, file, "--dry-run")
+        assert done.stderr.splitlines()[-1] == f"kubectl {word} -f {file}"
+    monkeypatch.setenv("PATH", str(tmp_path))
+    refused = run_here(FOLDER.parent, "cluster", "down", file)
+    assert refused.code == 2
+    assert refused.stderr.splitlines()[-1].startswith("mlcluster: kubectl = no such command here; install it")
