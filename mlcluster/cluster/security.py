@@ -47,7 +47,7 @@ def _tokens(document: YamlDocument) -> Iterator[Finding]:
     token = next((target for target in mounts if PurePosixPath(str(target)).name == _MOUNT_NAME), None)
     if token is None:
         yield _finding("error", document, ("file_mounts",), f"brings no {_MOUNT_NAME} to the nodes", _mount_fix())
-    elif not any("chmod 600" in line and _MOUNT_NAME in line for line in _setup(document)):
+    elif not any(re.search(r"\bchmod\b.*\.ray\b", line) for line in _setup(document)):
         yield _finding(
             "warning",
             document,
