@@ -37,6 +37,15 @@ def shared_benchmarks() -> Path:
 
 
 @pytest.fixture(scope="session")
+def shared_kuberay() -> Path:
+    """The folder of KubeRay's resource definitions; tests that need it are skipped where it is not there."""
+    folder = SHARED / "kuberay"
+    if not folder.is_dir():
+        pytest.skip(f"KubeRay's resource definitions are not at {folder}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def chromium() -> str:
     """The command of a real browser; tests that look at pages are skipped where there is none."""
     found = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

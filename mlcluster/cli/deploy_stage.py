@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from mlcluster.cli.cluster_prices import worker_prices
+from mlcluster.cli.leasing import CLUSTER_CPUS_PER_REPLICA
 from mlcluster.cli.planning import stage_forecasts
 from mlcluster.cli.ray_local import is_on_cluster
 from mlcluster.cli.run_context import RunContext
@@ -17,9 +19,10 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int) -> dict[
     from mlcluster.serve.plan import ServePlan
     from mlcluster.serve.ray_deploy import deploy
 
+    prices = worker_prices(context.spec, context.project_folder).book
     serve = context.spec.serve
     # On a laptop a replica reserves nothing, so that it starts beside a search; it may take a core.
-    cpus = 0.5 if is_on_cluster() else 0.0
+    cpus = CLUSTER_CPUS_PER_REPLICA if is_on_cluster() else 0.0
     plan = ServePlan(
         name=context.spec.project,
         bundle_files=bundle.files(),
@@ -28,7 +31,7 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int) -> dict[
         max_replicas=serve.replicas.max,
         target_ongoing=serve.target_ongoing,
         cpus_per_replica=cpus,
-        replica_usd_per_hour=(cpus or 1.0) * context.spec.prices.cpu_hour,
+        replica_usd_per_hour=(cpus or 1.0) * prices.cpu_usd_per_hour,
         records_folder=str(context.workspace.predictions.resolve()),
         records_bytes=int(serve.records_gb * 1e9),
         port=port,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from importlib import resources
+from importlib.resources.abc import Traversable
 from pathlib import Path
 
 import click
@@ -75,11 +76,17 @@ def write_jobs(folder: Path) -> None:
 
 
 def _write_templates(name: str, folder: Path) -> None:
-    """The files of one of the package's folders of templates, as they are."""
+    """The files of one of the package's folders of templates, as they are, with those in its own folders."""
+    _copy(resources.files("mlcluster.cli") / "templates" / name, folder)
+
+
+def _copy(source: Traversable, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for entry in (resources.files("mlcluster.cli") / "templates" / name).iterdir():
+    for entry in source.iterdir():
         if entry.is_file():
             (folder / entry.name).write_text(entry.read_text(encoding="utf-8"), encoding="utf-8")
+        elif entry.name != "__pycache__":
+            _copy(entry, folder / entry.name)
 
 
 def _project_file(project: str, sample: Sample) -> str:

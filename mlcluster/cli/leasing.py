@@ -11,6 +11,9 @@ from mlcluster.spec import ProjectSpec
 from mlcluster.train import FAMILIES, DataSize, Encoding
 from mlcluster.tune import Crossover, crossovers
 
+CLUSTER_CPUS_PER_REPLICA = 0.5
+"""What a replica of the endpoint reserves on a cluster; it uses a whole core when it is busy and the core is free."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Machine:
@@ -29,6 +32,8 @@ class Lease:
     """Empty where there is no GPU, or no model that can use one."""
     idle_gpus: int = 0
     """GPUs that are there and not leased, because nothing is cheaper on them."""
+    price_notes: tuple[str, ...] = ()
+    """Where the prices are from, and what they leave out; empty where the project file says them."""
 
     @property
     def usd_per_second(self) -> float:
@@ -41,16 +46,19 @@ def price_book(spec: ProjectSpec) -> PriceBook:
     return PriceBook(cpu_usd_per_hour=spec.prices.cpu_hour, gpu_usd_per_hour=spec.prices.gpu_hour)
 
 
-def lease_workers(spec: ProjectSpec, machine: Machine, sizes: Mapping[Encoding, DataSize]) -> Lease:
+def lease_workers(
+    spec: ProjectSpec, machine: Machine, sizes: Mapping[Encoding, DataSize], prices: PriceBook | None = None
+) -> Lease:
     """`cpu`: CPUs. `gpu`: GPUs, each with a CPU. `both`: those, and the CPUs that are left.
 
     `auto` is `both` where there is a GPU and some configuration of the models is cheaper on it, else `cpu`: a GPU
-    on which nothing is cheaper would be on the bill for the whole search and make it shorter.
+    on which nothing is cheaper would be on the bill for the whole search and make it shorter. `prices` are those of the
+    project file where they are left out.
 
     Raises:
         SpecError: a GPU is asked for and there is none, or a model would have no worker.
     """
-    prices = price_book(spec)
+    prices = prices or price_book(spec)
     num_gpus = min(machine.num_gpus, machine.num_cpus)
     num_left = machine.num_cpus - num_gpus
     only_cpus = (cpu_workers(prices, num_slots=machine.num_cpus),)
@@ -92,7 +100,7 @@ def lease_lines(lease: Lease) -> list[str]:
     lines = [", ".join(lines)]
     if lease.idle_gpus:
         lines.append(f"{lease.idle_gpus} gpu not leased: nothing is cheaper on it at its price")
-    return lines + [_crossover_line(one) for one in lease.crossovers]
+    return [*lines, *lease.price_notes, *(_crossover_line(one) for one in lease.crossovers)]
 
 
 def _crossover_line(one: Crossover) -> str:

@@ -33,6 +33,7 @@ VERBS = {
     "feedback": ("feedback", "Add labels that came later; show how good the live answers are."),
     "lineage": ("lineage", "Trace a prediction back to data, code and dollars."),
     "key": ("key", "Make the keys that sign models."),
+    "cluster": ("cluster", "Check a cluster file and its prices; bring the cluster up and down."),
     "submit": ("submit", "Run a stage as a job on a Ray cluster."),
     "down": ("down", "End the endpoint and the local Ray under it."),
 }

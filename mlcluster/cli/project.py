@@ -8,10 +8,12 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from mlcluster.cli.cluster_prices import worker_prices
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Pipeline
@@ -94,7 +96,9 @@ class Project(ServedProject):
             check_gates(self.spec, kinds)
             self._keys()
             metric = resolve_metric(self.spec, found.task)
-            lease = lease_workers(self.spec, self._machine(), sizes)
+            prices = worker_prices(self.spec, self.folder)
+            lease = lease_workers(self.spec, self._machine(), sizes, prices.book)
+            lease = replace(lease, price_notes=prices.notes)
             around = stage_forecasts(lease, num_rows=found.num_rows)
             free_usd = self.spec.tune.budget.usd - sum(stage.worst_case_usd for stage in around.values())
             budget = study_budget(self.spec, lease, free_usd=free_usd)

@@ -1,0 +1,52 @@
+"""Which machines, at what price, in which health?
+
+In: a Ray cluster file (or KubeRay's), a price list, what the project asks of a node. Out: a `ClusterPlan`, its
+`Finding`s before a node is started, and dollars per hour. Not here: starting anything; `ray up` does that.
+"""
+
+from mlcluster.cluster.capacity import Request, capacity_findings, requests_of
+from mlcluster.cluster.documents import read_documents
+from mlcluster.cluster.findings import Finding, Level, placeholder_findings
+from mlcluster.cluster.forecast import HourlyForecast, forecast_hour
+from mlcluster.cluster.kube_checks import kube_findings
+from mlcluster.cluster.kube_reading import KubeCluster, kube_cluster, read_kube_plan
+from mlcluster.cluster.kube_schema import crd_findings, read_schemas
+from mlcluster.cluster.plan import ClusterPlan, NodeType
+from mlcluster.cluster.price_list import NodePrice, PriceList, read_price_list
+from mlcluster.cluster.pricing import PricedType, price_findings, price_types
+from mlcluster.cluster.reading import read_plan
+from mlcluster.cluster.security import secret_file_findings, security_findings
+from mlcluster.cluster.slots import SlotPrice, cheapest_slot
+from mlcluster.cluster.spot import spot_findings
+
+__all__ = [
+    "ClusterPlan",
+    "Finding",
+    "HourlyForecast",
+    "KubeCluster",
+    "Level",
+    "NodePrice",
+    "NodeType",
+    "PriceList",
+    "PricedType",
+    "Request",
+    "SlotPrice",
+    "capacity_findings",
+    "cheapest_slot",
+    "crd_findings",
+    "forecast_hour",
+    "kube_cluster",
+    "kube_findings",
+    "placeholder_findings",
+    "price_findings",
+    "price_types",
+    "read_documents",
+    "read_kube_plan",
+    "read_plan",
+    "read_price_list",
+    "read_schemas",
+    "requests_of",
+    "secret_file_findings",
+    "security_findings",
+    "spot_findings",
+]

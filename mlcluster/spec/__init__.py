@@ -6,10 +6,11 @@ every bad key with its line. Not here: whether the data holds what the spec name
 
 from mlcluster.spec.augment import AugmentSpec, CoverageSpec, ImageAugmentSpec
 from mlcluster.spec.axis import AxisSpec, narrowed
+from mlcluster.spec.cluster import Cloud, NodePriceSpec, PriceListSpec, PriceSourceSpec
 from mlcluster.spec.data import BadRows, DataSpec, Expectation, Range, SplitSpec, Task
 from mlcluster.spec.images import ImageSpec
 from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
-from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_spec, spec_to_yaml
+from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_section, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
 from mlcluster.spec.serve import DriftSpec, MonitorSpec, Replicas, ServeSpec
 from mlcluster.spec.sources import NORMALISATIONS, JoinKey, JoinSpec, Normalisation, PlaceKey, SourceSpec
@@ -55,6 +56,7 @@ __all__ = [
     "BadRows",
     "BudgetSpec",
     "ChoiceDomain",
+    "Cloud",
     "Configuration",
     "CoverageSpec",
     "DataSpec",
@@ -74,8 +76,11 @@ __all__ = [
     "LimitsSpec",
     "Metric",
     "MonitorSpec",
+    "NodePriceSpec",
     "Normalisation",
     "PlaceKey",
+    "PriceListSpec",
+    "PriceSourceSpec",
     "PricesSpec",
     "ProjectSpec",
     "Range",
@@ -101,6 +106,7 @@ __all__ = [
     "load_spec",
     "naming_lines",
     "narrowed",
+    "parse_section",
     "parse_spec",
     "parse_yaml",
     "read_yaml",

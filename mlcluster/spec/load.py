@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -15,6 +15,10 @@ from pydantic_core import ErrorDetails
 from mlcluster.errors import DataError, SpecError
 from mlcluster.spec.project import ProjectSpec
 from mlcluster.spec.yaml_document import KeyPath, YamlDocument, dump_yaml, read_yaml
+
+SectionType = TypeVar("SectionType", bound=BaseModel)
+_Root = type[BaseModel]
+"""The section that a whole document is."""
 
 
 def load_spec(path: Path, *, overrides: Sequence[str] = ()) -> ProjectSpec:
@@ -37,10 +41,19 @@ def load_document(path: Path, *, overrides: Sequence[str] = ()) -> YamlDocument:
 
 def parse_spec(document: YamlDocument) -> ProjectSpec:
     """The spec in a document that was already read; see `load_spec`."""
+    return parse_section(document, ProjectSpec)
+
+
+def parse_section(document: YamlDocument, section: type[SectionType]) -> SectionType:
+    """A document whose keys are those of `section`.
+
+    Raises:
+        SpecError: one line for each bad key, with the file, the line, the key, its value and the fix.
+    """
     try:
-        return ProjectSpec.model_validate(dict(document.values))
+        return section.model_validate(dict(document.values))
     except ValidationError as error:
-        raise SpecError("\n".join(_explain_all(error.errors(include_url=False), document))) from error
+        raise SpecError("\n".join(_explain_all(error.errors(include_url=False), document, section))) from error
 
 
 @contextmanager
@@ -78,24 +91,24 @@ def spec_to_yaml(spec: ProjectSpec) -> str:
     return dump_yaml(spec.model_dump(mode="json"))
 
 
-def _explain_all(details: Sequence[ErrorDetails], document: YamlDocument) -> list[str]:
+def _explain_all(details: Sequence[ErrorDetails], document: YamlDocument, root: _Root) -> list[str]:
     """One line for each bad key; a list that is short only because its items are bad gets none."""
     lines: dict[KeyPath, str] = {}
     for detail in details:
-        path = _written_path(detail["loc"], document)
+        path = _written_path(detail["loc"], document, root)
         if detail["type"] == "too_short" and any(known[: len(path)] == path for known in lines):
             continue
-        lines.setdefault(path, _explain(detail, path, document))
+        lines.setdefault(path, _explain(detail, path, document, root))
     return list(lines.values())
 
 
-def _explain(detail: ErrorDetails, path: KeyPath, document: YamlDocument) -> str:
+def _explain(detail: ErrorDetails, path: KeyPath, document: YamlDocument, root: _Root) -> str:
     key = ".".join(str(part) for part in path) or "the file"
     where = document.where(path)
     given = detail["input"]
     match detail["type"]:
         case "extra_forbidden":
-            return f"{where}: {key} = {_short(given)} is not a key; {_nearest_key(path)}."
+            return f"{where}: {key} = {_short(given)} is not a key; {_nearest_key(path, root)}."
         case "missing":
             return f"{where}: {key} is required and missing; add `{path[-1]}: ...`{_under(path)}."
         case "value_error":
@@ -110,27 +123,27 @@ def _explain(detail: ErrorDetails, path: KeyPath, document: YamlDocument) -> str
         case "tuple_type":
             return f"{where}: {key} = {_short(given)} is no list; write it like [{_short(given)}]."
         case "model_type":
-            return f"{where}: {key} = {_short(given)} holds no keys; use {', '.join(_fields_at(path))}."
+            return f"{where}: {key} = {_short(given)} holds no keys; use {', '.join(_fields_at(path, root))}."
         case "string_type":
             return f"{where}: {key} = {_short(given)} is no text; write it in quotes."
         case _:
             return f"{where}: {key} = {_short(given)} is wrong ({_lower(detail['msg'])}); correct the value."
 
 
-def _written_path(loc: Sequence[str | int], document: YamlDocument) -> KeyPath:
+def _written_path(loc: Sequence[str | int], document: YamlDocument, root: _Root) -> KeyPath:
     """`loc` without the union branches that pydantic adds to it."""
     path: list[str | int] = []
     for part in loc:
         candidate = (*path, part)
-        is_written = candidate in document.lines or part in _fields_at(tuple(path))
-        if isinstance(part, int) or is_written or not path or _fields_at(tuple(path)):
+        is_written = candidate in document.lines or part in _fields_at(tuple(path), root)
+        if isinstance(part, int) or is_written or not path or _fields_at(tuple(path), root):
             path.append(part)
     return tuple(path)
 
 
-def _fields_at(path: KeyPath) -> tuple[str, ...]:
+def _fields_at(path: KeyPath, root: _Root) -> tuple[str, ...]:
     """The keys that may be written under `path`; empty where it is no section."""
-    annotation: Any = ProjectSpec
+    annotation: Any = root
     for part in path:
         if get_origin(annotation) in (dict, tuple):  # a value under a name of the user's own, or an item of a list
             annotation = get_args(annotation)[0 if get_origin(annotation) is tuple else 1]
@@ -153,8 +166,8 @@ def _section_in(annotation: Any) -> Any:
     return next((found for arg in get_args(annotation) if (found := _section_in(arg)) is not None), None)
 
 
-def _nearest_key(path: KeyPath) -> str:
-    known = _fields_at(path[:-1])
+def _nearest_key(path: KeyPath, root: _Root) -> str:
+    known = _fields_at(path[:-1], root)
     close = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
     if close:
         return f"did you mean {close[0]}"

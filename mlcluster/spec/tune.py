@@ -77,8 +77,11 @@ class TuneSpec(Section):
 
 
 class PricesSpec(Section):
-    """$ per hour on this machine; on a cluster they come from the node types."""
+    """$ per hour of a worker: on this machine, or on a cluster, by its node types."""
 
     cpu_hour: PositiveFloat = 0.05
     gpu_hour: PositiveFloat = 2.00
     """Without the CPU that drives it."""
+    cluster: Annotated[str, Field(min_length=1)] | None = None
+    """A cluster file, from the project's folder: a worker costs its share of the cheapest node type there that can hold
+    it, by the price list beside that file; the two prices above count for kinds of worker that no type holds."""

@@ -62,9 +62,12 @@ def test_no_job_stands_for_a_module_of_the_standard_library(sample: Path) -> Non
 
 
 def test_init_makes_the_cluster_configs_that_the_repository_shows(sample: Path) -> None:
-    made = {path.name: path.read_text() for path in (sample / "cluster-configs").iterdir()}
-    shown = {path.name: path.read_text() for path in (ROOT / "cluster-configs").iterdir() if path.is_file()}
+    made, shown = (
+        {str(path.relative_to(folder)): path.read_text() for path in folder.rglob("*.yaml")}
+        for folder in (sample / "cluster-configs", ROOT / "cluster-configs")
+    )
     assert made == shown
+    assert "kuberay/raycluster.yaml" in made
 
 
 def test_inits_project_file_loads_and_keeps_its_workspace_out_of_git(sample: Path) -> None:

@@ -104,7 +104,7 @@ tracking: sqlite:///mlflow.db
         ),
         (
             "prices:\n  x: 1",
-            "mlcluster.yaml:3: prices.x = 1 is not a key; remove it, or use one of cpu_hour, gpu_hour.",
+            "mlcluster.yaml:3: prices.x = 1 is not a key; remove it, or use one of cpu_hour, gpu_hour, cluster.",
         ),
     ],
 )
