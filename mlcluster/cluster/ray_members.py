@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import ray
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray._private.state import available_resources_per_node
 from ray.experimental.internal_kv import _internal_kv_get
 
 log = logging.getLogger(__name__)
@@ -25,14 +26,16 @@ class Members:
 
     num_cpus: int
     num_gpus: int
+    """Whole ones that are free: what is served, or another job, may hold some."""
     missing: tuple[str, ...] | None
     """Machines that the autoscaler has begun to set up and that have not joined; None while it has not said."""
 
 
 def members() -> Members:
     """Of the cluster that this process is connected to."""
-    resources = ray.cluster_resources()
-    return Members(num_cpus=int(resources.get("CPU", 0)), num_gpus=int(resources.get("GPU", 0)), missing=_missing())
+    free = list(available_resources_per_node().values())
+    num_cpus, num_gpus = (sum(int(node.get(name, 0)) for node in free) for name in ("CPU", "GPU"))
+    return Members(num_cpus=num_cpus, num_gpus=num_gpus, missing=_missing())
 
 
 def settled_members(*, timeout_seconds: float, say: Callable[[str], None]) -> Members:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -81,7 +80,7 @@ def is_shared(folder: Path) -> bool:
         return True
     with tempfile.NamedTemporaryFile(dir=folder, prefix=".shared-") as probe:
         asked = [
-            ray.remote(os.path.exists)
+            ray.remote(_sees)
             .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
             .remote(probe.name)
             for node in others
@@ -90,6 +89,10 @@ def is_shared(folder: Path) -> bool:
             return all(ray.get(asked, timeout=_PROBE_SECONDS))
         except (ray.exceptions.RayError, TimeoutError) as error:
             raise ClusterError(f"{folder.name} cannot be looked for on each node ({error}); run again.") from error
+
+
+def _sees(path: str) -> bool:
+    return Path(path).exists()
 
 
 class _Work:

@@ -16,7 +16,6 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-import ray
 from ray import serve
 from ray.exceptions import RayError
 from ray.serve.config import AutoscalingConfig, HTTPOptions, ProxyLocation
@@ -48,7 +47,7 @@ class ModelReplica:
     """One replica: a predictor and its application, built where it runs."""
 
     def __init__(self, plan: ReplicaPlan) -> None:
-        _bind_replica_port_to_its_node()
+        _bind_replica_port_to_loopback()
         self._plan = plan
         self._predictor = Predictor(Bundle.from_files(plan.bundle_files))
         self._records: RecordSink = NoRecords()
@@ -71,17 +70,17 @@ class ModelReplica:
         )
 
 
-def _bind_replica_port_to_its_node() -> None:
-    """Binds the port that Serve opens in each replica, for calls from other deployments, to its node's own address.
+def _bind_replica_port_to_loopback() -> None:
+    """Binds the port that Serve opens in each replica, for calls from other deployments, to loopback.
 
-    Serve opens it on every address, without a token, and unpickles what comes in. On a local Ray the node's address is
-    loopback. There is no setting for it, so this reaches into Ray: look at it again with each version.
+    Serve opens it on every address, without a token, and unpickles what comes in; there are no other deployments, and
+    its proxy calls replicas as actors. There is no setting for it, so this reaches into Ray: look at it again with each
+    version.
     """
     from ray._common.tls_utils import add_port_to_grpc_server
     from ray.serve._private import replica
 
-    address = f"{ray.util.get_node_ip_address()}:0"
-    replica.add_port_to_grpc_server = lambda server, _address: add_port_to_grpc_server(server, address)
+    replica.add_port_to_grpc_server = lambda server, _address: add_port_to_grpc_server(server, "127.0.0.1:0")
 
 
 def build_application(plan: ServePlan) -> Any:

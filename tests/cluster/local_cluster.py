@@ -19,6 +19,10 @@ from tests.cli.projects import Outcome, environment, free_ports, run_process
 from tests.cluster.machines import ROOT, Machine, Machines, ssh_words
 
 FILE = "local.yaml"
+# The search ends once two hundredths of a cent would bring less than a point: after some seconds.
+SEARCH = ("--set", "models=[linear, tree]", "--set", "tune.worth.usd_per_point=0.0002")
+SETTINGS = (*SEARCH, "--set", "serve.replicas=1..1")
+RUN = ("--name", "nightly")
 _RAYS = re.compile(r"ray::|/ray/|raylet|gcs_server|ray start")
 
 
@@ -43,6 +47,7 @@ class LocalCluster:
     machines: Machines
     edits: dict[str, str] = field(default_factory=dict)
     """More of the file's documented edits: text -> text."""
+    num_workers: int = 2
     dashboard: int = 0
     endpoint: int = 0
     """Ports of this box that lead to the head's dashboard and to the model that it serves."""
@@ -53,7 +58,12 @@ class LocalCluster:
 
     @property
     def workers(self) -> list[Machine]:
-        return self.machines.machines[1:]
+        return self.machines.machines[1 : 1 + self.num_workers]
+
+    @property
+    def stranger(self) -> Machine:
+        """A machine on the same network that is none of the cluster's."""
+        return self.machines[1 + self.num_workers]
 
     @property
     def home(self) -> Path:
@@ -142,6 +152,11 @@ class LocalCluster:
                 time.sleep(0.3)
             else:
                 return
+
+    def num_alive(self) -> int:
+        """Machines that are in the cluster now."""
+        nodes = self.get("/api/v0/nodes?limit=1000")["data"]["result"]["result"]
+        return sum(node["state"] == "ALIVE" for node in nodes)
 
     def rays(self) -> list[str]:
         """Ray's processes on all machines."""

@@ -133,6 +133,10 @@ class Machine:
             assert time.monotonic() < deadline, (self.folder / "log").read_text()
             time.sleep(0.05)
 
+    @property
+    def is_on(self) -> bool:
+        return self.process is not None and self.process.poll() is None
+
     def _init_pid(self) -> int:
         assert self.process is not None
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children").read_text().split()

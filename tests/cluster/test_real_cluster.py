@@ -13,14 +13,9 @@ import httpx
 import pytest
 
 from tests.cli.projects import Outcome, environment
-from tests.cluster.local_cluster import Job, LocalCluster, last_lines
+from tests.cluster.local_cluster import RUN, SEARCH, SETTINGS, Job, LocalCluster, last_lines
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
-
-# The search ends once two hundredths of a cent would bring less than a point: after some seconds.
-SEARCH = ("--set", "models=[linear, tree]", "--set", "tune.worth.usd_per_point=0.0002")
-SETTINGS = (*SEARCH, "--set", "serve.replicas=1..1")
-RUN = ("--name", "nightly")
 
 
 def submit(cluster: LocalCluster, stage: str, *words: str) -> Outcome:
@@ -34,14 +29,6 @@ def nodes_of(cluster: LocalCluster, class_name: str) -> set[str]:
     nodes = json.loads(cluster.head.run("bash", "-c", ". ~/.ray/env; ray list nodes --format json 2>/dev/null").stdout)
     addresses = {node["node_id"]: node["node_ip"] for node in nodes}
     return {addresses[actor["node_id"]] for actor in actors if class_name in actor["class_name"]}
-
-
-@pytest.fixture(scope="session")
-def pipeline(cluster: LocalCluster) -> Job:
-    """The whole line by plain `ray job submit`, right after `ray up`."""
-    words = ("--working-dir", ".", "--", "python", "jobs/pipeline.py", "--config", "mlcluster.yaml", *SETTINGS, *RUN)
-    submitted = cluster.call("ray", "job", "submit", *words, folder=cluster.home / "demo", RAY_AUTH_MODE="token")
-    return cluster.ended(submitted)
 
 
 def test_the_whole_line_runs_as_one_job_on_workers_that_are_still_joining(pipeline: Job) -> None:
