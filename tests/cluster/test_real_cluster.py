@@ -116,3 +116,18 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(cluster: LocalC
     while cluster.get(f"/api/jobs/{job_id}")["status"] == "RUNNING" and time.monotonic() < deadline:
         time.sleep(0.2)
     assert cluster.get(f"/api/jobs/{job_id}")["status"] == "SUCCEEDED"
+
+
+def test_verbs_that_report_and_down_run_as_jobs(cluster: LocalCluster, pipeline: Job) -> None:
+    def ran(*words: str) -> Outcome:
+        command = ("ray", "job", "submit", "--working-dir", ".", "--", "mlcluster", *words)
+        return cluster.call(*command, folder=cluster.home / "demo", RAY_AUTH_MODE="token")
+
+    cost = ran("cost")
+    assert cost.code == 0, last_lines(cost)
+    assert "tune" in cost.stdout
+    down = ran("down")
+    assert down.code == 0, last_lines(down)
+    assert "\nended\n" in down.stdout
+    with pytest.raises(httpx.HTTPError):
+        httpx.get(f"http://127.0.0.1:{cluster.endpoint}/v2/models/demo", timeout=10).raise_for_status()
