@@ -2,7 +2,8 @@
 # Sourced by the scripts beside it. Makes .venv/ in the project root on a machine with Python 3.11 or newer, pip and
 # git, and reuses it while pyproject.toml and constraints.txt stay as they are.
 #
-# Sets: ROOT (the project), VENV (its environment). Gives: say, fail, ensure_environment, ensure_command, ensure_postgres.
+# Sets: ROOT (the project), VENV (its environment). Gives: say, fail, ensure_environment, ensure_command, ensure_postgres,
+#        ensure_machines.
 
 ROOT="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 VENV="$ROOT/.venv"
@@ -96,6 +97,20 @@ ensure_promtool() { # the one program, into .venv: Debian's package prometheus w
 fetch_promtool() {
     apt-get download -qq prometheus || { as_root apt-get update -qq && apt-get download -qq prometheus; } || return 1
     dpkg -x prometheus_*.deb . && install -m 755 usr/bin/promtool "$VENV/bin/promtool"
+}
+
+ensure_machines() { # what tests make machines of; Debian's package openssh-server would also start a server
+    ensure_command ip iproute2 && ensure_command ssh openssh-client && ensure_command rsync rsync || return 1
+    [ -x /usr/sbin/sshd ] || without_starting install_package openssh-server
+}
+
+without_starting() { # COMMAND...: what it installs is not started (Debian's policy-rc.d: 101 forbids it)
+    local policy=/usr/sbin/policy-rc.d code=0
+    [ ! -e "$policy" ] || { "$@"; return; }
+    printf '#!/bin/sh\nexit 101\n' | as_root tee "$policy" >/dev/null && as_root chmod 755 "$policy" || return 1
+    "$@" || code=$?
+    as_root rm -f "$policy"
+    return "$code"
 }
 
 can_make_venv() { # PYTHON: Debian leaves ensurepip out of python3

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from mlcluster.data import Engine, EngineBySize
+from pathlib import Path
+
+from mlcluster.data import Engine, EngineBySize, LocalEngine
 
 
-def data_engine() -> Engine:
-    """Threads for a small table; the Ray that this process is connected to, for a large one."""
+def data_engine(folder: Path) -> Engine:
+    """Threads for a small table; the Ray that this process is connected to, for a large one.
+
+    Each node writes its part into `folder`: where one of them does not see it, a large table takes threads as well.
+    """
 
     def large() -> Engine:
-        from mlcluster.data.ray_engine import RayDataEngine
+        from mlcluster.data.ray_engine import RayDataEngine, is_shared
 
-        return RayDataEngine()
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return RayDataEngine() if is_shared(folder) else LocalEngine()
 
     return EngineBySize(large)

@@ -116,4 +116,4 @@ class DataProject:
         if not is_on_cluster():
             return LocalEngine()
         LocalRay(self.workspace.ray).connect(num_cpus=1)
-        return data_engine()
+        return data_engine(self.workspace.root)

@@ -32,7 +32,7 @@ VERBS = {
     "report": ("report", "Write the study's report, one page with pictures."),
     "feedback": ("feedback", "Add labels that came later; show how good the live answers are."),
     "lineage": ("lineage", "Trace a prediction back to data, code and dollars."),
-    "key": ("key", "Make the keys that sign models."),
+    "key": ("key", "Make keys: what signs models, and what opens a cluster."),
     "cluster": ("cluster", "Check a cluster file and its prices; bring the cluster up and down."),
     "submit": ("submit", "Run a stage as a job on a Ray cluster."),
     "down": ("down", "End the endpoint and the local Ray under it."),

@@ -23,7 +23,7 @@ from mlcluster.registry import Bundle, to_onnx
 from mlcluster.serve.predictor import Predictor
 from mlcluster.train import (
     FAMILIES,
-    CheckpointFolder,
+    Checkpoints,
     Measured,
     Segment,
     Structure,
@@ -84,7 +84,7 @@ class ServingMeasure:
 
 
 def with_measure(
-    report: TrialReport, segment: Segment, data: TrainingData, checkpoints: CheckpointFolder, measure: ServingMeasure
+    report: TrialReport, segment: Segment, data: TrainingData, checkpoints: Checkpoints, measure: ServingMeasure
 ) -> TrialReport:
     """The report of a segment, with what its model needs: after its first one, and after each if the model grows."""
     is_due = segment.start_units == 0 or FAMILIES[segment.family].model_grows

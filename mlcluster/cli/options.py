@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,11 +34,20 @@ def project_options(command: Command) -> Command:
     )(command)
 
 
+def _run_name(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:  # noqa: ARG001
+    if value is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", value):
+        raise click.BadParameter(f"{value!r} is no name for a run; use letters, digits, . _ and -.")
+    return value
+
+
 def run_options(command: Command) -> Command:
-    """`--seed`, `--fresh`, `--dry-run`: how a verb that spends does it."""
+    """`--seed`, `--name`, `--fresh`, `--dry-run`: how a verb that spends does it."""
     command = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of everything.")(
         command
     )
+    command = click.option(
+        "--name", callback=_run_name, help="Of the run: go on with the one of this name, or begin it; for jobs."
+    )(command)
     command = click.option(
         "--fresh", is_flag=True, help="Start a new run, where one of the same data and search could be gone on with."
     )(command)

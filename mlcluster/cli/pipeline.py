@@ -61,7 +61,7 @@ class Pipeline:
             context.run.update(forecast={stage.stage: stage.expected_usd for stage in self.plan.forecast.stages})
         self._reserve_stages(until)
         write_profile(context.run, self.plan.profile)
-        snapshot = run_data_stage(context, data_engine())
+        snapshot = run_data_stage(context, data_engine(context.workspace.root))
         baseline = score_baseline(snapshot, self.plan.metric)
         context.progress.say(f"         baseline (constant): validation {self.plan.metric} {baseline.validation:.4f}")
         result = run_tune_stage(context, snapshot, self._earlier_runs)

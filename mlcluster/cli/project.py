@@ -9,6 +9,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -32,8 +33,6 @@ from mlcluster.cli.ray_local import (
     disconnect,
     is_on_cluster,
     is_port_free,
-    num_cluster_cpus,
-    num_cluster_gpus,
 )
 from mlcluster.cli.reporting import write_report
 from mlcluster.cli.run_context import RunContext, connect_ray
@@ -47,6 +46,9 @@ from mlcluster.errors import SpecError
 from mlcluster.spec import load_document, naming_lines
 from mlcluster.train import check_families
 from mlcluster.tune import StudyReport, StudyStory, TrialStory
+
+JOIN_SECONDS = 120.0
+"""How long a job waits for machines that are being set up when it begins."""
 
 
 class Project(ServedProject):
@@ -97,7 +99,7 @@ class Project(ServedProject):
             self._keys()
             metric = resolve_metric(self.spec, found.task)
             prices = worker_prices(self.spec, self.folder)
-            lease = lease_workers(self.spec, self._machine(), sizes, prices.book)
+            lease = lease_workers(self.spec, self._machine, sizes, prices.book)
             lease = replace(lease, price_notes=prices.notes)
             around = stage_forecasts(lease, num_rows=found.num_rows)
             free_usd = self.spec.tune.budget.usd - sum(stage.worst_case_usd for stage in around.values())
@@ -166,7 +168,7 @@ class Project(ServedProject):
         if is_on_cluster():
             from mlcluster.serve.ray_deploy import undeploy
 
-            connect_ray(self.workspace, self._machine())
+            connect_ray(self.workspace, Machine(num_cpus=1))
             was_running = undeploy(self.spec.project)
         else:
             was_running = LocalRay(self.workspace.ray).stop()
@@ -179,7 +181,7 @@ class Project(ServedProject):
             plan = self._announce(until)
             self._check_port(until)
             tracker = LaterTracker(self.spec, self.workspace)
-            connect_ray(self.workspace, self._machine())
+            connect_ray(self.workspace, self._machine)
             try:
                 with naming_lines(self._document), closing(self._open(plan)) as context:
                     pipeline = Pipeline(
@@ -224,13 +226,20 @@ class Project(ServedProject):
                 f"give --port {served}, or end it first with `mlcluster down`."
             )
 
+    @cached_property
     def _machine(self) -> Machine:
         if is_on_cluster():
+            from mlcluster.cluster.ray_members import settled_members
+
             connect_ray(self.workspace, Machine(num_cpus=1))
-            return Machine(num_cpus=max(1, num_cluster_cpus()), num_gpus=num_cluster_gpus())
+            found = settled_members(timeout_seconds=JOIN_SECONDS, say=self._waiting)
+            return Machine(num_cpus=max(1, found.num_cpus), num_gpus=found.num_gpus)
         import torch
 
         return Machine(num_cpus=len(os.sched_getaffinity(0)), num_gpus=torch.cuda.device_count())
+
+    def _waiting(self, text: str) -> None:
+        self._progress.stage("cluster", text)
 
     def _run_key(self, source_digest: str) -> str:
         """Runs of the same data, models, search and seed are one run, however often they are asked for."""
@@ -243,7 +252,9 @@ class Project(ServedProject):
 
     def _open(self, plan: Plan) -> RunContext:
         """The run's context, its ledger open, and what an interrupted attempt has left open in it booked as lost."""
-        run = self.workspace.open_run(self._run_key(plan.profile.source_digest), fresh=self.options.fresh)
+        run = self.workspace.open_run(
+            self._run_key(plan.profile.source_digest), fresh=self.options.fresh, name=self.options.name
+        )
         state = run.state()
         if state.get("is_finished"):
             run.update(attempt=state.get("attempt", 1) + 1, is_finished=False)

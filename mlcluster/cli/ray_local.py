@@ -167,20 +167,6 @@ def disconnect() -> None:
         ray.shutdown()
 
 
-def num_cluster_cpus() -> int:
-    """CPUs of the connected cluster."""
-    import ray
-
-    return int(ray.cluster_resources().get("CPU", 0))
-
-
-def num_cluster_gpus() -> int:
-    """GPUs of the connected cluster."""
-    import ray
-
-    return int(ray.cluster_resources().get("GPU", 0))
-
-
 def _init(address: str) -> None:
     import ray
 

@@ -14,3 +14,5 @@ class RunOptions:
     seed: int = 0
     port: int = DEFAULT_PORT
     fresh: bool = False
+    name: str | None = None
+    """Of the run, for it to be gone on with under; None is the newest of the same data and search."""

@@ -76,7 +76,9 @@ def deploy(**given: Any) -> int:
 
 
 def _spend(verb: Callable[[Project], dict[str, Any]], given: dict[str, Any]) -> int:
-    options = RunOptions(seed=given["seed"], port=given.get("port", DEFAULT_PORT), fresh=given["fresh"])
+    options = RunOptions(
+        seed=given["seed"], port=given.get("port", DEFAULT_PORT), fresh=given["fresh"], name=given["name"]
+    )
     config: Path = given["config"]
     project = load_project(config, given["overrides"], options=options)
     if given["dry_run"]:

@@ -12,6 +12,7 @@ from mlcluster.cli.bundling import bundle_around, example_row
 from mlcluster.cli.data_stage import load_training_data
 from mlcluster.cli.measuring import ServingMeasure, with_measure
 from mlcluster.cli.planning import plan_search, study_budget
+from mlcluster.cli.ray_local import is_on_cluster
 from mlcluster.cli.records import study_from_json, study_to_json
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.warm_start import HISTORY_ARTIFACT, with_first_trials
@@ -23,6 +24,7 @@ from mlcluster.spec import Search
 from mlcluster.tracking import Tracker
 from mlcluster.train import (
     CheckpointFolder,
+    Checkpoints,
     Segment,
     TrainingData,
     TrialReport,
@@ -98,7 +100,7 @@ def _search(context: RunContext, snapshot: DatasetSnapshot, tracker: Callable[[]
     )
     if study.is_resumed:
         context.progress.say(f"tune     going on with {len(study.trials)} trials of an interrupted study")
-    checkpoints = CheckpointFolder(context.run.study.resolve() / "checkpoints")
+    checkpoints = _checkpoints(context)
     measure = _serving_measure(context, snapshot, plan)
     result = run_study_on_ray(
         study,
@@ -114,6 +116,16 @@ def _search(context: RunContext, snapshot: DatasetSnapshot, tracker: Callable[[]
     )
     context.run.update(tune="done")
     return result
+
+
+def _checkpoints(context: RunContext) -> Checkpoints:
+    """The study's folder of them, as its workers reach it: on a cluster they may be on other nodes."""
+    folder = context.run.study.resolve() / "checkpoints"
+    if not is_on_cluster():
+        return CheckpointFolder(folder)
+    from mlcluster.tune.ray_checkpoints import NodeCheckpoints
+
+    return NodeCheckpoints(folder)
 
 
 def read_study(run: RunFolder) -> StudyResult:
@@ -176,7 +188,7 @@ def _serving_measure(context: RunContext, snapshot: DatasetSnapshot, plan: Study
 
 
 def _trainer(
-    data: TrainingData, checkpoints: CheckpointFolder, metric: str, measure: ServingMeasure
+    data: TrainingData, checkpoints: Checkpoints, metric: str, measure: ServingMeasure
 ) -> Callable[[Segment], TrialReport]:
     def train(segment: Segment) -> TrialReport:
         report = run_segment(segment, data, checkpoints, metric=metric)
@@ -186,7 +198,7 @@ def _trainer(
 
 
 def _trainer_together(
-    data: TrainingData, checkpoints: CheckpointFolder, metric: str, measure: ServingMeasure
+    data: TrainingData, checkpoints: Checkpoints, metric: str, measure: ServingMeasure
 ) -> Callable[[Sequence[Segment]], Sequence[TrialReport]]:
     def train(segments: Sequence[Segment]) -> Sequence[TrialReport]:
         reports = run_segments(segments, data, checkpoints, metric=metric)

@@ -107,14 +107,24 @@ class Workspace:
             raise SpecError("this project has no run yet; start one with `mlcluster run` or `mlcluster tune`.")
         return runs[-1]
 
-    def open_run(self, key: str, *, fresh: bool) -> RunFolder:
-        """The newest run if it is of the same `key`, for then it is gone on with; else a new one."""
+    def open_run(self, key: str, *, fresh: bool, name: str | None = None) -> RunFolder:
+        """The run of this `name`, or without one the newest if it is of the same `key`; else a new one.
+
+        Raises:
+            SpecError: the name is that of a run of another key, or `fresh` asks for a second one of it.
+        """
         runs = self.runs()
-        if runs and not fresh and runs[-1].key == key:
+        named = next((run for run in runs if name is not None and run.name == name), None)
+        if named is not None:
+            _check_same(named, key, fresh=fresh)
+            return named
+        if runs and not fresh and name is None and runs[-1].key == key:
             return runs[-1]
         number = 1 + max((run.number for run in runs), default=0)
         run = RunFolder(path=self.root / "runs" / f"{number:04d}-{key}")
         run.path.mkdir(mode=0o700, parents=True)
+        if name is not None:
+            run.update(name=name)
         return run
 
 
@@ -135,6 +145,11 @@ class RunFolder:
     @property
     def key(self) -> str:
         return self.path.name.partition("-")[2]
+
+    @property
+    def name(self) -> str | None:
+        """What its user called it; None where it was given no name."""
+        return self.state().get("name")
 
     @property
     def snapshot(self) -> Path:
@@ -177,6 +192,16 @@ class RunFolder:
     def update(self, **changes: Any) -> None:
         """Adds to the state, whole or not at all."""
         write_json(self.path / "run.json", {**self.state(), **changes})
+
+
+def _check_same(named: RunFolder, key: str, *, fresh: bool) -> None:
+    if fresh:
+        raise SpecError(f"--name = {named.name} is the name of run {named.run_id}; give the --fresh one another name.")
+    if named.key != key:
+        raise SpecError(
+            f"--name = {named.name} is the name of run {named.run_id}, whose data, models, search, prices or seed are "
+            "others; give another name, or ask for what that run was asked for."
+        )
 
 
 def _home() -> Path | None:

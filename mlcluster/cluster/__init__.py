@@ -1,7 +1,8 @@
 """Which machines, at what price, in which health?
 
 In: a Ray cluster file (or KubeRay's), a price list, what the project asks of a node. Out: a `ClusterPlan`, its
-`Finding`s before a node is started, and dollars per hour. Not here: starting anything; `ray up` does that.
+`Finding`s before a node is started, and dollars per hour. Of a cluster that runs: what has joined it (`ray_members`),
+how a job on it has ended (`ray_jobs`), its keys. Not here: starting it, which `ray up` does; what runs on it.
 """
 
 from mlcluster.cluster.capacity import Request, capacity_findings, requests_of

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import logging
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
 import ray.data
 from ray import cloudpickle
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from mlcluster.errors import ClusterError, MlclusterError
 
@@ -17,6 +20,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 _GROUPS_PER_CPU = 4
+_PROBE_SECONDS = 60.0
 # Of rows that one call works through at most: enough for its work to take longer than its scheduling.
 _GROUP_ROWS = 1 << 20
 
@@ -62,6 +66,33 @@ class RayDataEngine:
             if isinstance(result, MlclusterError):
                 raise result
         return results
+
+
+def is_shared(folder: Path) -> bool:
+    """Whether each node of the connected cluster sees this process's `folder`: a file that is put there is looked for.
+
+    Raises:
+        ClusterError: a node cannot be asked.
+    """
+    others = [node["NodeID"] for node in ray.nodes() if node["Alive"]]
+    others.remove(ray.get_runtime_context().get_node_id())
+    if not others:
+        return True
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".shared-") as probe:
+        asked = [
+            ray.remote(_sees)
+            .options(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(node, soft=False))
+            .remote(probe.name)
+            for node in others
+        ]
+        try:
+            return all(ray.get(asked, timeout=_PROBE_SECONDS))
+        except (ray.exceptions.RayError, TimeoutError) as error:
+            raise ClusterError(f"{folder.name} cannot be looked for on each node ({error}); run again.") from error
+
+
+def _sees(path: str) -> bool:
+    return Path(path).exists()
 
 
 class _Work:

@@ -43,10 +43,12 @@ _FRONT_LOAD = "front_in_flight"
 class ModelReplica:
     """One replica: a predictor and its application, built where it runs."""
 
-    def __init__(self, plan: ReplicaPlan, endpoint: str) -> None:
-        _bind_replica_port_to_its_node()
+    def __init__(self, plan: ReplicaPlan, endpoint: str | None) -> None:
+        _bind_replica_port_to_loopback()
         self._plan = plan
         self._endpoint = endpoint
+        self._server: ReplicaServer | None = None
+        self._beat: FrontBeat | None = None
         self._predictor = Predictor(Bundle.from_files(plan.bundle_files))
         self._records: RecordSink = NoRecords()
         self._feedback: FeedbackLog | None = None
@@ -60,6 +62,8 @@ class ModelReplica:
         context = serve.get_replica_context()
         name = context.replica_id.unique_id
         app = self.build(Replica(name=name, usd_per_hour=self._plan.usd_per_hour))
+        if self._endpoint is None:
+            return app
         self._server = ReplicaServer(app, host=ray.util.get_node_ip_address())
         self._server.start()
         socket = ReplicaSocket(app=context.app_name, replica_id=name, address=self._server.address)
@@ -80,14 +84,16 @@ class ModelReplica:
 
     def record_autoscaling_stats(self) -> Mapping[str, float]:
         """What Serve asks each replica for."""
-        return {_FRONT_LOAD: self._beat.num_in_flight}
+        return {_FRONT_LOAD: 0.0 if self._beat is None else self._beat.num_in_flight}
 
     def check_health(self) -> None:
         """What Serve asks each replica for; one that raises is replaced."""
-        if not self._server.is_running:
+        if self._server is not None and not self._server.is_running:
             raise RuntimeError("the replica's own server has ended")
 
     async def _drain(self) -> None:
+        assert self._beat is not None
+        assert self._server is not None
         await self._beat.end()
         await asyncio.sleep(_LET_GO_SECONDS)
         await self._server.close(grace_seconds=self._plan.grace_seconds)
@@ -106,21 +112,30 @@ def wanted_replicas(context: AutoscalingContext) -> tuple[float, dict[str, Any]]
     return in_flight / context.config.get_target_ongoing_requests(), {}
 
 
-def _bind_replica_port_to_its_node() -> None:
-    """Binds the port that Serve opens in each replica, for calls from other deployments, to its node's own address.
+def _bind_replica_port_to_loopback() -> None:
+    """Binds the port that Serve opens in each replica, for calls from other deployments, to loopback.
 
-    Serve opens it on every address, without a token, and unpickles what comes in. On a local Ray the node's address is
-    loopback. There is no setting for it, so this reaches into Ray: look at it again with each version.
+    Serve opens it on every address, without a token, and unpickles what comes in; there are no other deployments, and
+    its proxy calls replicas as actors. There is no setting for it, so this reaches into Ray: look at it again with each
+    version.
     """
     from ray._common.tls_utils import add_port_to_grpc_server
     from ray.serve._private import replica
 
-    address = f"{ray.util.get_node_ip_address()}:0"
-    replica.add_port_to_grpc_server = lambda server, _address: add_port_to_grpc_server(server, address)
+    replica.add_port_to_grpc_server = lambda server, _address: add_port_to_grpc_server(server, "127.0.0.1:0")
 
 
 def build_application(plan: ServePlan, replica_type: type[ModelReplica] = ModelReplica, num_at_first: int = 1) -> Any:
     """The Serve application of a plan, with so many replicas at first; nothing is started."""
+    return _deployment(plan, replica_type, num_at_first).bind(plan.replica, plan.name)
+
+
+def build_without_front(plan: ServePlan) -> Any:
+    """The same where something else stands before Ray Serve, such as KubeRay's service: replicas answer through it."""
+    return _deployment(plan, ModelReplica, 1).bind(plan.replica, None)
+
+
+def _deployment(plan: ServePlan, replica_type: type[ModelReplica], num_at_first: int) -> Any:
     autoscaling = AutoscalingConfig(
         min_replicas=plan.min_replicas,
         # One is warm from the start: a deployment that nobody has called yet would otherwise never be loaded.
@@ -133,7 +148,7 @@ def build_application(plan: ServePlan, replica_type: type[ModelReplica] = ModelR
         metrics_interval_s=_REPORT_SECONDS,
         policy=AutoscalingPolicy(policy_function=wanted_replicas),
     )
-    deployment = serve.deployment(
+    return serve.deployment(
         serve.ingress()(replica_type),
         name=DEPLOYMENT,
         autoscaling_config=autoscaling,
@@ -147,4 +162,3 @@ def build_application(plan: ServePlan, replica_type: type[ModelReplica] = ModelR
         graceful_shutdown_timeout_s=plan.request_timeout_seconds,
         logging_config={"enable_access_log": False},
     )
-    return deployment.bind(plan.replica, plan.name)

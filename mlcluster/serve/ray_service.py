@@ -15,7 +15,7 @@ from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 from mlcluster.registry import Bundle, TrustedKeys
 from mlcluster.serve.plan import ServePlan
-from mlcluster.serve.ray_app import build_application
+from mlcluster.serve.ray_app import build_without_front
 from mlcluster.spec import YamlDocument, parse_section
 from mlcluster.spec.base import Section
 
@@ -43,7 +43,7 @@ def app(given: dict[str, Any]) -> Any:
     arguments = parse_section(document, ServiceArguments)
     trusted = TrustedKeys.read(map(Path, arguments.trusted_keys), key="trusted_keys")
     bundle = Bundle.read(Path(arguments.bundle), trusted=trusted)
-    return build_application(
+    return build_without_front(
         ServePlan(
             name=bundle.card.name,
             bundle_files=bundle.files(),

@@ -23,6 +23,7 @@ from mlcluster.train.learner import (
 from mlcluster.train.metrics import METRICS, MetricDefinition, as_loss, default_metric, predicted_classes, score
 from mlcluster.train.session import (
     CheckpointFolder,
+    Checkpoints,
     CurvePoint,
     Measured,
     Segment,
@@ -48,6 +49,7 @@ __all__ = [
     "ArmScores",
     "BinaryTree",
     "CheckpointFolder",
+    "Checkpoints",
     "ConvLayer",
     "ConvNet",
     "CurvePoint",

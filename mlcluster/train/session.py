@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from mlcluster.spec import Configuration, Device
 from mlcluster.train.families import FAMILIES
@@ -100,14 +100,21 @@ class TrialReport:
         return cls(**{**value, "curve": curve, "measured": measured})
 
 
+class Checkpoints(Protocol):
+    """What a training reads its state from and writes it to; it is written before the segment is reported."""
+
+    def read(self, name: str) -> bytes:
+        """The state under this name, which was written before."""
+
+    def write(self, name: str, state: bytes) -> None:
+        """Keeps a state, whole or not at all."""
+
+
 class CheckpointFolder:
     """Where a study keeps the state of its trials, one file for each (trial, units); written whole or not at all."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-
-    def name(self, trial_id: str, units: int) -> str:
-        return f"{trial_id}-{units}.state"
 
     def read(self, name: str) -> bytes:
         return (self._folder / name).read_bytes()
@@ -130,13 +137,18 @@ class CheckpointFolder:
         (self._folder / name).unlink(missing_ok=True)
 
 
-def load_learner(segment: Segment, data: TrainingData, checkpoints: CheckpointFolder) -> Learner:
+def checkpoint_name(trial_id: str, units: int) -> str:
+    """Of the state of a trial after that many units."""
+    return f"{trial_id}-{units}.state"
+
+
+def load_learner(segment: Segment, data: TrainingData, checkpoints: Checkpoints) -> Learner:
     """The learner of a segment at its `start_units`, on the segment's device."""
     family = FAMILIES[segment.family]
     if segment.start_units == 0:
         learner = family.build(segment.configuration, data, segment.seed)
     else:
-        state = checkpoints.read(checkpoints.name(segment.trial_id, segment.start_units))
+        state = checkpoints.read(checkpoint_name(segment.trial_id, segment.start_units))
         learner = family.restore(state, segment.configuration, data, segment.seed)
     if segment.device == "gpu":
         assert family.on_gpu is not None, f"{segment.family} trains on CPUs"
@@ -144,9 +156,9 @@ def load_learner(segment: Segment, data: TrainingData, checkpoints: CheckpointFo
     return learner
 
 
-def save_learner(segment: Segment, learner: Learner, checkpoints: CheckpointFolder) -> str:
+def save_learner(segment: Segment, learner: Learner, checkpoints: Checkpoints) -> str:
     """Writes the checkpoint of a segment as far as it came; gives its name."""
-    name = checkpoints.name(segment.trial_id, learner.units)
+    name = checkpoint_name(segment.trial_id, learner.units)
     checkpoints.write(name, learner.state())
     return name
 
@@ -172,7 +184,7 @@ class Pace:
 def run_segment(
     segment: Segment,
     data: TrainingData,
-    checkpoints: CheckpointFolder,
+    checkpoints: Checkpoints,
     *,
     metric: str,
     clock: Callable[[], float] = time.monotonic,

@@ -17,7 +17,7 @@ from mlcluster.train.families import FAMILIES
 from mlcluster.train.learner import DataSize, Family, Learner, LearnerBatch, Span, TrainingData
 from mlcluster.train.metrics import METRICS
 from mlcluster.train.session import (
-    CheckpointFolder,
+    Checkpoints,
     CurvePoint,
     Pace,
     Segment,
@@ -66,7 +66,7 @@ def best_grouping(cost: SpansCost, spans: Sequence[Span]) -> list[tuple[int, ...
 def run_segments(
     segments: Sequence[Segment],
     data: TrainingData,
-    checkpoints: CheckpointFolder,
+    checkpoints: Checkpoints,
     *,
     metric: str,
     clock: Callable[[], float] = time.monotonic,

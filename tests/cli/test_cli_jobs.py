@@ -169,7 +169,7 @@ def test_the_tune_job_searches_on_the_cluster(head: Head) -> None:
 
 def test_a_failed_gate_fails_the_job_with_exit_code_3(head: Head) -> None:
     job = submit(head, "verify", *SETTINGS, "--set", "verify=[roc_auc >= 0.9999]")
-    assert job.submitted.code != 0
+    assert job.submitted.code == 3
     assert job.status == "FAILED"
     assert "exit code 3" in job.message
     assert not job.json["passed"]

@@ -1,0 +1,75 @@
+"""Which machines a cluster has now, and which are on their way."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import ray
+from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray._private.state import available_resources_per_node
+from ray.experimental.internal_kv import _internal_kv_get
+
+log = logging.getLogger(__name__)
+
+_POLL_SECONDS = 0.5
+_FIRST_WORD_SECONDS = 20.0
+"""After this, an autoscaler that has said nothing yet is not waited for."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Members:
+    """What has joined a cluster, and what is to."""
+
+    num_cpus: int
+    num_gpus: int
+    """Whole ones that are free: what is served, or another job, may hold some."""
+    missing: tuple[str, ...] | None
+    """Machines that the autoscaler has begun to set up and that have not joined; None while it has not said."""
+
+
+def members() -> Members:
+    """Of the cluster that this process is connected to."""
+    free = list(available_resources_per_node().values())
+    num_cpus, num_gpus = (sum(int(node.get(name, 0)) for node in free) for name in ("CPU", "GPU"))
+    return Members(num_cpus=num_cpus, num_gpus=num_gpus, missing=_missing())
+
+
+def settled_members(*, timeout_seconds: float, say: Callable[[str], None]) -> Members:
+    """Once all machines have joined that are being set up: `ray up` returns before the first worker has.
+
+    What is still on its way after `timeout_seconds` is left out, which `say` is told. Without any CPU, whatever asks
+    for one makes an autoscaler start a machine, if it has one to start.
+    """
+    started, is_told = time.monotonic(), False
+    while True:
+        found = members()
+        waited = time.monotonic() - started
+        is_silent = found.missing is None and found.num_cpus == 0 and waited < _FIRST_WORD_SECONDS
+        if not (found.missing or is_silent):
+            return found
+        names = ", ".join(found.missing or ()) or "the first worker"
+        if waited > timeout_seconds:
+            log.warning("missing=%s after %.0f s", names, waited)
+            say(f"without {names}, not there after {waited:.0f} s")
+            return found
+        if not is_told:
+            is_told = True
+            say(f"waiting for {names} to join, {timeout_seconds:.0f} s at most")
+        time.sleep(_POLL_SECONDS)
+
+
+def _missing() -> tuple[str, ...] | None:
+    """By the first autoscaler's last report, which it renews every five seconds; the second one writes none."""
+    status = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
+    report = json.loads(status).get("autoscaler_report") if status else None
+    if report is None:
+        return None
+    launching = [f"{number} x {kind}" for kind, number in report["pending_launches"].items()]
+    failed = {address for address, _ in report["failed_nodes"]}
+    joined = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    known = set(report["node_type_mapping"] or ())
+    return (*sorted(known - failed - joined), *launching)
