@@ -1,4 +1,4 @@
-"""`cluster check`, `cluster up`, `cluster down`: thin over `ray up` and `ray down`, with a look at the file before."""
+"""`cluster check | size | up | down`: a look at a cluster file, and then thin over `ray up` and `ray down`."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 from mlcluster.cli.cluster_checking import ClusterReport, check_cluster
+from mlcluster.cli.cluster_sizing import SizeQuestion, find_sizes, size_lines
 from mlcluster.cli.options import json_option, print_json, project_options
-from mlcluster.cluster import PricedType
+from mlcluster.cluster import Goal, PricedType
 from mlcluster.errors import ClusterError, SpecError
-from mlcluster.spec import ProjectSpec, load_spec
+from mlcluster.spec import ProjectSpec, load_spec, span_seconds
 
 _HEADINGS = ("type", "nodes", "instance", "CPU", "GPU", "bought", "$/hour")
 _FILE = click.argument("file", type=click.Path(path_type=Path, dir_okay=False))
@@ -47,6 +49,42 @@ def check(file: Path, config: Path, overrides: tuple[str, ...], crds: Path | Non
     else:
         _print_report(report)
     return 2 if report.has_errors else 0
+
+
+class _Span(click.ParamType[float]):
+    name = "span"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        try:
+            return span_seconds(str(value))
+        except ValueError as error:
+            self.fail(f"{value} {error}", param, ctx)
+
+
+@cluster.command()
+@_FILE
+@click.option("--trials", type=click.IntRange(min=1), required=True, help="With which successive halving begins.")
+@click.option("--trial", type=_Span(), required=True, help="A whole training on one slot, as in 30m.")
+@click.option("--within", type=_Span(), required=True, help="The deadline, as in 4h.")
+@click.option("--usd", type=click.FloatRange(min=0, min_open=True), help="The budget.")
+@click.option("--halve-by", type=click.IntRange(min=2), default=3, show_default=True, help="The reduction factor.")
+@click.option("--gpu", is_flag=True, help="Trials train on a GPU each.")
+@json_option
+def size(file: Path, as_json: bool, **asked: Any) -> int:
+    """Say how many nodes of FILE to ask for in each stage of a study; exit code 2 where no plan does what is asked."""
+    question = SizeQuestion(
+        num_trials=asked["trials"],
+        trial_seconds=asked["trial"],
+        goal=Goal(deadline_seconds=asked["within"], budget_usd=asked["usd"]),
+        reduction_factor=asked["halve_by"],
+        on_gpu=asked["gpu"],
+    )
+    found = find_sizes(file, question)
+    if as_json:
+        print_json(found.to_json())
+    else:
+        click.echo("\n".join(size_lines(found)))
+    return 0 if found.elastic.meets_deadline and found.elastic.meets_budget else 2
 
 
 @cluster.command()

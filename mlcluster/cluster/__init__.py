@@ -7,6 +7,7 @@ how a job on it has ended (`ray_jobs`), its keys. Not here: starting it, which `
 
 from mlcluster.cluster.capacity import Request, capacity_findings, requests_of
 from mlcluster.cluster.documents import read_documents
+from mlcluster.cluster.elastic import ElasticPlan, Goal, best_static_plan, plan_nodes
 from mlcluster.cluster.findings import Finding, Level, placeholder_findings
 from mlcluster.cluster.forecast import HourlyForecast, forecast_hour
 from mlcluster.cluster.kube_checks import kube_findings
@@ -19,26 +20,34 @@ from mlcluster.cluster.reading import read_plan
 from mlcluster.cluster.security import secret_file_findings, security_findings
 from mlcluster.cluster.slots import SlotPrice, cheapest_slot
 from mlcluster.cluster.spot import spot_findings
+from mlcluster.cluster.stage_schedule import NodeOffer, SpeedUp, halving_stages
 
 __all__ = [
     "ClusterPlan",
+    "ElasticPlan",
     "Finding",
+    "Goal",
     "HourlyForecast",
     "KubeCluster",
     "Level",
+    "NodeOffer",
     "NodePrice",
     "NodeType",
     "PriceList",
     "PricedType",
     "Request",
     "SlotPrice",
+    "SpeedUp",
+    "best_static_plan",
     "capacity_findings",
     "cheapest_slot",
     "crd_findings",
     "forecast_hour",
+    "halving_stages",
     "kube_cluster",
     "kube_findings",
     "placeholder_findings",
+    "plan_nodes",
     "price_findings",
     "price_types",
     "read_documents",

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import jsonschema
+import yaml
 
-from mlcluster.cluster.documents import KeyPath, read_documents
+from mlcluster.cluster.documents import LOADER, KeyPath
 from mlcluster.cluster.findings import Finding, key_value, value_at
 from mlcluster.errors import SpecError
 from mlcluster.spec import YamlDocument
@@ -31,12 +32,21 @@ def read_schemas(folder: Path) -> Schemas:
     """
     found: dict[tuple[str, str], Any] = {}
     for path in sorted(folder.glob("*.y*ml")):
-        for document in read_documents(path):
-            if document.values.get("kind") == "CustomResourceDefinition":
-                found.update(_versions(document.values["spec"]))
+        for values in _mappings(path):
+            if values.get("kind") == "CustomResourceDefinition":
+                found.update(_versions(values["spec"]))
     if not found:
         raise SpecError(f"--crds = {folder} holds no CustomResourceDefinition; give KubeRay's config/crd/bases.")
     return found
+
+
+def _mappings(path: Path) -> list[Mapping[str, Any]]:
+    """As `read_documents`, without lines: a definition is a megabyte, and nothing is told about its keys."""
+    try:
+        loaded = list(yaml.load_all(path.read_text(encoding="utf-8"), LOADER))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SpecError(f"--crds = {path} cannot be read as YAML; give KubeRay's config/crd/bases.") from error
+    return [values for values in loaded if isinstance(values, Mapping)]
 
 
 def _versions(spec: Mapping[str, Any]) -> Iterator[tuple[tuple[str, str], Any]]:

@@ -242,3 +242,40 @@ def test_kuberays_files_go_to_kubectl(tmp_path: Path, monkeypatch: pytest.Monkey
     refused = run_here(FOLDER.parent, "cluster", "down", file)
     assert refused.code == 2
     assert refused.stderr.splitlines()[-1].startswith("mlcluster: kubectl = no such command here; install it")
+
+
+def test_size_says_how_many_nodes_each_stage_wants_and_what_one_size_would_cost() -> None:
+    asked = ("--trials", "81", "--trial", "2h", "--within", "2.4h")
+    done = run_here(FOLDER.parent, "cluster", "size", "cluster-configs/gcp-cpu-gpu.yaml", *asked, "--json")
+    assert done.code == 0, done.stderr
+    found = done.json
+    assert found["trials"] == [81, 27, 9, 3, 1]
+    assert found["elastic"]["usd"] < found["static"]["usd"]
+    assert found["elastic"]["seconds"] <= 2.4 * 3600
+    nodes = [stage["nodes"] for stage in found["elastic"]["stages"]]
+    assert nodes[0] > nodes[-1] == 1
+    shown = run_here(FOLDER.parent, "cluster", "size", "cluster-configs/gcp-cpu-gpu.yaml", *asked).stdout
+    assert "the cheapest within the deadline: $" in shown
+    assert "the best single size, " in shown
+
+
+def test_size_says_when_a_deadline_or_a_budget_cannot_be_kept() -> None:
+    asked = ("cluster", "size", "cluster-configs/aws-cpu.yaml", "--trials", "9", "--trial", "2h")
+    late = run_here(FOLDER.parent, *asked, "--within", "30m")
+    assert late.code == 2
+    assert "no size meets the deadline; the fastest within the budget: $" in late.stdout
+    assert "the deadline is not met" in late.stdout
+    poor = run_here(FOLDER.parent, *asked, "--within", "1d", "--usd", "0.01")
+    assert poor.code == 2
+    assert "the budget holds no plan at all; the cheapest there is: $" in poor.stdout
+    assert "the budget does not hold it" in poor.stdout
+
+
+def test_size_names_a_span_that_is_none_and_a_file_without_gpus() -> None:
+    asked = ("cluster", "size", "cluster-configs/aws-cpu.yaml", "--trials", "9", "--trial")
+    assert "soon is no time span; write it like 30m" in run_here(FOLDER.parent, *asked, "soon", "--within", "1h").stderr
+    done = run_here(FOLDER.parent, *asked, "1h", "--within", "2h", "--gpu")
+    assert done.code == 2
+    assert done.complaint.startswith(
+        "FILE = cluster-configs/aws-cpu.yaml has no worker type with a price that holds a GPU"
+    )
