@@ -139,16 +139,19 @@ class _Ranges:
         ends = np.array([_ENDS[kind] for kind in kinds], dtype=np.float64).reshape(-1, 2, 1)
         self._low, self._high = ends[:, 0], ends[:, 1]
         self._is_whole = np.array([[kind in _INTEGERS] for kind in kinds], dtype=np.bool_)
+        self._whole = np.array([at for at, kind in enumerate(arrow_types) if kind in _INTEGERS], dtype=np.intp)
         self._single = np.array([at for at, kind in enumerate(arrow_types) if kind == "float"], dtype=np.intp)
 
     def hold(self, values: npt.NDArray[np.float64]) -> bool:
-        """Whether all values fit; those of 32 bits are rounded in place."""
+        """Whether all values fit; those of 32 bits are rounded in place, and -0.0 is 0 where it is a whole number."""
         if self._narrow.size:
             narrow = values[self._narrow]
             fits = (narrow >= self._low) & (narrow <= self._high)
             fits &= ~self._is_whole | (narrow == np.trunc(narrow))
             if not (fits | np.isnan(narrow)).all():
                 return False
+        if self._whole.size:
+            values[self._whole] += 0.0
         if self._single.size:
             values[self._single] = values[self._single].astype(np.float32)
         return True

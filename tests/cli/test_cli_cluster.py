@@ -88,7 +88,7 @@ def test_the_table_shows_types_prices_and_what_an_hour_costs() -> None:
             "networkInterfaces gives the node an external address; take accessConfigs out",
         ),
         ("azure.yaml", "use_internal_ips: true", "use_internal_ips: false", "Ray's template opens port 22 of them to"),
-        ("local.yaml", "RAY_enable_autoscaler_v2=0 ray start", "ray start", "(ray#57153)"),
+        ("local.yaml", " RAY_enable_autoscaler_v2=0", "", "(ray#57153)"),
     ],
 )
 def test_what_is_wrong_is_an_error_with_its_line_and_exit_code_2(

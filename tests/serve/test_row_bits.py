@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from mlcluster.data import Encoding, RowError, TableSchema, columns_to_table
@@ -69,6 +69,7 @@ def columns_of(cells: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[di
 
 @pytest.mark.parametrize("encoding", ["dense", "ordinal"])
 @given(columns=columns_of(CELLS), kind=st.sampled_from(NUMBER_TYPES), rules=RULES)
+@example(columns={name: [-0.0 if name == "age" else None] for name in CELLS}, kind="int64", rules={})
 @settings(max_examples=400)
 def test_what_is_taken_has_the_bits_of_the_careful_way(
     encoding: Encoding, columns: dict[str, list[Any]], kind: str, rules: dict[str, Expectation]
