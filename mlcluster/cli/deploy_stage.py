@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 
 from mlcluster.cli.cluster_prices import worker_prices
+from mlcluster.cli.endpoint_access import read_access
 from mlcluster.cli.leasing import CLUSTER_CPUS_PER_REPLICA
 from mlcluster.cli.planning import stage_forecasts
 from mlcluster.cli.ray_local import is_on_cluster
@@ -34,7 +35,9 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int) -> dict[
         replica_usd_per_hour=(cpus or 1.0) * prices.cpu_usd_per_hour,
         records_folder=str(context.workspace.predictions.resolve()),
         records_bytes=int(serve.records_gb * 1e9),
+        host=serve.host,
         port=port,
+        access=read_access(serve, context.project_folder),
         slowest_seconds=serve.slowest_ms / 1000,
     )
     worst_case = stage_forecasts(context.lease, num_rows=0)["deploy"].worst_case_seconds

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mlcluster.cli.cluster_prices import worker_prices
+from mlcluster.cli.endpoint_access import read_access
 from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.pipeline import STAGES, Pipeline
@@ -97,6 +98,7 @@ class Project(ServedProject):
             check_families(self.spec.models, kinds)
             check_gates(self.spec, kinds)
             self._keys()
+            read_access(self.spec.serve, self.folder)
             metric = resolve_metric(self.spec, found.task)
             prices = worker_prices(self.spec, self.folder)
             lease = lease_workers(self.spec, self._machine, sizes, prices.book)
@@ -214,13 +216,13 @@ class Project(ServedProject):
             return
         port, endpoint = self.options.port, self.endpoint()
         if endpoint is None:
-            if not is_port_free("127.0.0.1", port):
+            if not is_port_free(self.spec.serve.host, port):
                 raise SpecError(
                     f"--port = {port} is in use by another process; end that, or give a free one with --port."
                 )
             return
         served = urlsplit(endpoint["url"]).port or 0
-        if port != served and not is_port_free("127.0.0.1", served):
+        if port != served and not is_port_free(self.spec.serve.host, served):
             raise SpecError(
                 f"--port = {port} is not where the endpoint is, which serves at port {served}; "
                 f"give --port {served}, or end it first with `mlcluster down`."

@@ -193,7 +193,7 @@ def _free_ports(count: int) -> list[int]:
 
 def is_port_free(host: str, port: int) -> bool:
     """Whether a server could listen there now."""
-    with socket.socket() as sock:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind((host, port))

@@ -14,6 +14,16 @@ from dataclasses import dataclass
 from mlcluster.serve.problem import MEDIA_TYPE, RequestError
 from mlcluster.serve.readiness import READY_PATH
 
+ADMIN_SOCKET = "admin.sock"
+WAITING_SOCKET = "waiting.sock"
+APP_MAP = "app.map"
+KEY_MAP = "keys.map"
+"""SHA-256 of a key -> its name."""
+RATE_MAP = "rates.map"
+"""Name of a key -> requests that may come within a second."""
+QUOTA_MAP = "quotas.map"
+"""Name of a key -> within a day."""
+CERTIFICATE = "tls.pem"
 BACKEND = "model"
 APP_KEY = "app"
 """The one key of the map: which application of Ray Serve the waiting room asks."""
@@ -63,17 +73,19 @@ class FrontConfig:
 
     bind: str
     """An address `host:port`, or `fd@N` for a socket that the process inherits."""
-    admin_socket: str
-    """Path of the runtime API's socket, which its owner alone may open."""
+    folder: str
+    """Where the sockets and the maps are; for its owner alone."""
     slots: Sequence[Address | None]
     """Replicas by slot; None is one that is free."""
     waiting_room: Address
     """Ray Serve's own proxy, where a request waits that no replica can take."""
-    waiting_socket: str
-    """Path of the socket through which a request gets there, for its path to be that of an application."""
-    app_map: str
-    """Path of the map's file: `app /NAME`, the application's route prefix."""
     limits: FrontLimits = FrontLimits()
+    asks_for_keys: bool = False
+    has_certificate: bool = False
+
+    def file(self, name: str) -> str:
+        """The path of a file of the folder."""
+        return f"{self.folder}/{name}"
 
 
 def slot_name(index: int) -> str:
@@ -83,7 +95,14 @@ def slot_name(index: int) -> str:
 
 def haproxy_config(config: FrontConfig) -> str:
     """The text of the configuration file."""
-    parts = (_global(config), _defaults(config.limits), _frontend(config), _backend(config), _waiting_room(config))
+    parts = (
+        _global(config),
+        _defaults(config.limits),
+        _frontend(config),
+        _backend(config),
+        _waiting_room(config),
+        _COUNTS if config.asks_for_keys else (),
+    )
     return "\n".join([*(line for part in parts for line in part), ""])
 
 
@@ -93,9 +112,10 @@ def _global(config: FrontConfig) -> list[str]:
         "  log stderr format raw local0 warning",
         f"  maxconn {config.limits.max_connections}",
         f"  nbthread {config.limits.num_threads}",
-        f"  stats socket {config.admin_socket} mode 600 level admin",
+        f"  stats socket {config.file(ADMIN_SOCKET)} mode 600 level admin",
         f"  hard-stop-after {_ms(config.limits.answer_seconds + _KEPT_SECONDS)}",
         f"  tune.bufsize {_BUFFER_BYTES}",
+        "  ssl-default-bind-options ssl-min-ver TLSv1.2",
     ]
 
 
@@ -121,20 +141,63 @@ def _defaults(limits: FrontLimits) -> list[str]:
 def _frontend(config: FrontConfig) -> list[str]:
     limits = config.limits
     too_large = f"The body is above {limits.max_body_bytes} bytes; send the rows in several requests."
+    tls = f" ssl crt {config.file(CERTIFICATE)} alpn h2,http/1.1" if config.has_certificate else ""
     full = "All replicas have all the requests that they can hold; try again in a second."
     return [
         "frontend door",
-        f"  bind {config.bind}",
+        f"  bind {config.bind}{tls}",
         # A client's own id stays where it is plain text.
         r"  http-request set-header x-request-id %[uuid] unless { req.fhdr(x-request-id) -m reg ^[!-~]{1,128}$ }",
         "  http-request set-var(txn.id) req.fhdr(x-request-id)",
         "  http-after-response set-header x-request-id %[var(txn.id)] if { var(txn.id) -m found }",
+        *(_keys(config) if config.asks_for_keys else ()),
         f"  http-request {_return(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
         f"  http-request wait-for-body time {_ms(limits.header_seconds)} if METH_POST",
         # After the wait: requests that come at once would all be asked before the first of them takes its place.
         f"  http-request {_return(429, full)} hdr retry-after 1 if {_is_full(limits)}",
         f"  default_backend {BACKEND}",
     ]
+
+
+def _keys(config: FrontConfig) -> list[str]:
+    """What predicts or tells numbers asks for a key; the page, the documentation and the health do not."""
+    unknown = "The request bears no key that is known here; send `authorization: Bearer KEY`."
+    fast = "The key has had its requests of this second; try again in one."
+    spent = "The key has had its requests of the last 24 hours; try again later, or ask for a larger quota."
+    return [
+        "  acl needs_key method POST",
+        "  acl needs_key path /metrics",
+        "  http-request set-var(txn.secret) req.hdr(x-api-key)",
+        "  http-request set-var(txn.secret) req.hdr(authorization),field(2,' ') "
+        "if { req.hdr(authorization) -m beg -i 'bearer ' }",
+        f"  http-request set-var(txn.key) var(txn.secret),sha2(256),hex,lower,map({config.file(KEY_MAP)})",
+        # No secret goes farther than this.
+        "  http-request unset-var(txn.secret)",
+        "  http-request del-header authorization",
+        "  http-request del-header x-api-key",
+        f"  http-request {_return(401, unknown)} hdr www-authenticate Bearer if needs_key !{{ var(txn.key) -m found }}",
+        "  http-request track-sc0 var(txn.key) table rates if needs_key",
+        "  http-request track-sc1 var(txn.key) table quotas if needs_key",
+        *_limit("rate", 0, config.file(RATE_MAP), _return(429, fast) + " hdr retry-after 1"),
+        *_limit("quota", 1, config.file(QUOTA_MAP), _return(429, spent) + " hdr retry-after 3600"),
+    ]
+
+
+def _limit(name: str, counter: int, limits: str, refusal: str) -> list[str]:
+    """`refusal` where a counter is above the key's own limit; a key that has none is never refused."""
+    return [
+        f"  http-request set-var(txn.{name}) var(txn.key),map_str_int({limits},{2**31 - 1})",
+        f"  http-request set-var(txn.over_{name}) sc_http_req_rate({counter}),sub(txn.{name})",
+        f"  http-request {refusal} if needs_key {{ var(txn.over_{name}) -m int gt 0 }}",
+    ]
+
+
+_COUNTS = (
+    "backend rates",
+    "  stick-table type string len 64 size 10k expire 10s store http_req_rate(1s)",
+    "backend quotas",
+    "  stick-table type string len 64 size 10k expire 25h store http_req_rate(24h)",
+)
 
 
 def _is_full(limits: FrontLimits) -> str:
@@ -160,15 +223,15 @@ def _backend(config: FrontConfig) -> list[str]:
         f"  default-server maxconn {limits.max_per_replica} inter 250ms fall 2 rise 1 "
         "check observe layer4 error-limit 1 on-error mark-down",
         *(_server(index, address) for index, address in enumerate(config.slots)),
-        f"  server waiting-room unix@{config.waiting_socket} no-check maxconn {limits.max_connections} backup",
+        f"  server waiting-room unix@{config.file(WAITING_SOCKET)} no-check maxconn {limits.max_connections} backup",
     ]
 
 
 def _waiting_room(config: FrontConfig) -> list[str]:
     return [
         "frontend waiting",
-        f"  bind unix@{config.waiting_socket} mode 600",
-        f"  http-request set-path %[str({APP_KEY}),map({config.app_map})]%[path]",
+        f"  bind unix@{config.file(WAITING_SOCKET)} mode 600",
+        f"  http-request set-path %[str({APP_KEY}),map({config.file(APP_MAP)})]%[path]",
         "  default_backend serve",
         "backend serve",
         f"  server proxy {config.waiting_room} no-check maxconn {config.limits.max_connections}",

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlcluster.registry import TrustedKeys
+from mlcluster.serve.front_plan import FrontAccess
+from mlcluster.serve.haproxy_config import Address
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,6 +48,8 @@ class ServePlan:
     """What this folder may hold, about; the oldest records go."""
     host: str = "127.0.0.1"
     port: int = 8000
+    access: FrontAccess = field(default_factory=FrontAccess)
+    """Who may ask, and by what certificate the endpoint is known."""
     upscale_delay_seconds: float = 2.0
     downscale_delay_seconds: float = 60.0
     request_timeout_seconds: float = 60.0
@@ -65,11 +69,18 @@ class ServePlan:
             grace_seconds=self.request_timeout_seconds,
         )
 
+    @property
+    def url(self) -> str:
+        """Where it answers, from this machine."""
+        scheme = "http" if self.access.certificate is None else "https"
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"{scheme}://{Address(host=host, port=self.port)}"
+
     def summary(self) -> str:
         """One line for a person."""
         size_mb = sum(len(data) for data in self.bundle_files.values()) / 1e6
         replicas = f"{self.min_replicas} to {self.max_replicas} replicas"
-        return f"{self.name}: {replicas} at http://{self.host}:{self.port}, a bundle of {size_mb:.2f} MB"
+        return f"{self.name}: {replicas} at {self.url}, a bundle of {size_mb:.2f} MB"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

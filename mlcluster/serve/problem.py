@@ -14,6 +14,7 @@ from typing import Any
 MEDIA_TYPE = "application/problem+json"
 _MLFLOW_CODES = {
     400: "BAD_REQUEST",
+    401: "UNAUTHENTICATED",
     404: "RESOURCE_DOES_NOT_EXIST",
     405: "BAD_REQUEST",
     408: "REQUEST_TIMEOUT",

@@ -20,7 +20,8 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from mlcluster.errors import ClusterError
-from mlcluster.serve.front_door import FrontDoor, FrontPlan
+from mlcluster.serve.front_door import FrontDoor
+from mlcluster.serve.front_plan import FrontPlan
 from mlcluster.serve.replica_slots import ReplicaSocket
 
 log = logging.getLogger(__name__)

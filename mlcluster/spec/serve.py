@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
@@ -42,6 +43,15 @@ class ServeSpec(Section):
     replicas: Replicas = Replicas()
     target_ongoing: PositiveFloat = 8
     """Requests in flight per replica at which another replica is started."""
+    host: str = "127.0.0.1"
+    """The address that the endpoint listens on, of this machine or of the cluster's head; others than loopback ask for
+    `api_keys`."""
+    api_keys: str | None = None
+    """A file of keys, beside the project file, one of which each prediction must bear; `mlcluster key api` makes it."""
+    tls_certificate: str | None = None
+    """A file of certificates (PEM), the endpoint's first; with `tls_key` it speaks HTTPS."""
+    tls_key: str | None = None
+    """The file of the certificate's private key (PEM, no password)."""
     slowest_ms: PositiveFloat = 1000
     """For one row, in the median, when a new version is tried: a slower one does not take over."""
     records_gb: PositiveFloat = 1.0
@@ -50,6 +60,21 @@ class ServeSpec(Section):
     """A file with the private key that signs each registered bundle; beside the project file."""
     trusted_keys: tuple[str, ...] = ()
     """Files with public keys: only bundles that one of them has signed are served or asked."""
+
+    @model_validator(mode="after")
+    def _check(self) -> ServeSpec:
+        if (self.tls_certificate is None) != (self.tls_key is None):
+            raise ValueError("has one of tls_certificate and tls_key; give both, or neither")
+        try:
+            address = ip_address(self.host)
+        except ValueError:
+            raise ValueError(f"has host = {self.host}, which is no IP address; give one of the machine's") from None
+        if not address.is_loopback and self.api_keys is None:
+            raise ValueError(
+                f"has host = {self.host}, which others reach, and no api_keys; "
+                "make a key with `mlcluster key api NAME`, and name its file"
+            )
+        return self
 
 
 def _hours_from_short_form(value: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import ssl
 import sys
 import time
 from collections.abc import Iterator
@@ -576,6 +577,28 @@ def test_the_same_command_again_takes_the_search_that_is_done_and_goes_on_servin
     cost = run_here(served.folder, "cost", "--json").json
     assert cost["spent_usd"] == pytest.approx(again.json["spent_usd"])
     assert all(trial["usd"] == 0 for trial in cost["trials"])
+
+
+def test_keys_and_tls_count_from_the_next_deployment_on_and_so_does_their_end(served: Served) -> None:
+    secret = run_process(served.folder, "key", "api", "anna").stdout.strip()
+    made = run_process(served.folder, "key", "tls", "tls", "127.0.0.1")
+    assert made.code == 0, made.stderr
+    settings = ("api_keys=api-keys.json", "tls_certificate=tls/node.crt", "tls_key=tls/node.key")
+    closed = run_process(served.folder, *served.words, *(f"--set=serve.{setting}" for setting in settings))
+    assert closed.code == 0, closed.stderr
+    url = closed.json["infer_url"]
+    assert url.startswith("https://127.0.0.1:")
+    request = (served.folder / "request.json").read_bytes()
+    trusting = ssl.create_default_context(cafile=served.folder / "tls" / "ca.crt")
+    with httpx.Client(verify=trusting, timeout=60) as client:
+        assert client.post(url, content=request).status_code == 401
+        answer = client.post(url, content=request, headers={"authorization": f"Bearer {secret}"})
+        assert answer.json()["outputs"][0]["data"] == ["malignant"]
+    for log in (served.folder / ".mlcluster").rglob("*.log"):
+        assert secret not in log.read_text(errors="replace")
+    again = run_process(served.folder, *served.words)
+    assert again.code == 0, again.stderr
+    assert httpx.post(again.json["infer_url"], content=request, timeout=60).status_code == 200
 
 
 def test_a_failed_gate_deploys_nothing(served: Served, mlflow_client: Any) -> None:

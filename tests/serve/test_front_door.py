@@ -12,9 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
@@ -22,105 +20,16 @@ import psutil
 import pytest
 
 from mlcluster.errors import ClusterError
-from mlcluster.serve.front_door import FrontDoor, FrontPlan
+from mlcluster.serve.front_door import FrontDoor
 from mlcluster.serve.front_keeper import is_alive
+from mlcluster.serve.front_plan import FrontPlan
 from mlcluster.serve.haproxy_config import Address, FrontLimits
-from mlcluster.serve.haproxy_socket import command
-from mlcluster.serve.replica_slots import ReplicaSocket
+from tests.serve.front_site import free_port, site
 from tests.serve.load import Load
 
+__all__ = ["site"]
+
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
-SERVER = Path(__file__).with_name("tiny_server.py")
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@dataclass
-class Site:
-    """A front, the servers behind it, and its waiting room, which answers `room`."""
-
-    door: FrontDoor
-    plan: FrontPlan
-    folder: Path
-    servers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    @property
-    def url(self) -> str:
-        return f"http://{self.plan.public}"
-
-    def start(self, name: str, *, app: str = "one", seconds: float = 0.3) -> ReplicaSocket:
-        port = free_port()
-        self.servers[name] = start_server(port, seconds, name)
-        return ReplicaSocket(app=app, replica_id=name, address=Address(host="127.0.0.1", port=port))
-
-    def add(self, name: str, *, seconds: float = 0.3) -> None:
-        replica = self.start(name, seconds=seconds)
-        self.door.register(replica)
-        self.wait_until_up(replica.address.port)
-
-    def wait_until_up(self, port: int) -> None:
-        deadline = time.monotonic() + 10
-        while not self.is_up(port):
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-
-    def is_up(self, port: int) -> bool:
-        """Whether HAProxy has found the server at `port` to answer; by the columns of its `show stat`."""
-        lines = command(self.folder / "admin.sock", ["show stat"]).splitlines()
-        names = lines[0].lstrip("# ").split(",")
-        rows = [dict(zip(names, line.split(","), strict=False)) for line in lines[1:]]
-        return any(row["addr"] == f"127.0.0.1:{port}" and row["status"] == "UP" for row in rows)
-
-    def kill(self, name: str) -> None:
-        server = self.servers.pop(name)
-        server.kill()
-        server.wait()  # one that is dropped unwaited warns that it runs
-
-    def haproxy(self) -> psutil.Process:
-        keeper = psutil.Process(int((self.folder / "keeper.pid").read_text()))
-        return keeper.children()[0]
-
-
-def start_server(port: int, seconds: float, name: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, str(SERVER), str(port), str(seconds), name])
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-            return process
-        time.sleep(0.05)
-    raise AssertionError("the server did not start")
-
-
-@pytest.fixture
-def site() -> Iterator[Callable[..., Site]]:
-    opened: list[Site] = []
-
-    def open_site(*, room_seconds: float = 0.0, **limits: float) -> Site:
-        room = Address(host="127.0.0.1", port=free_port())
-        plan = FrontPlan(
-            public=Address(host="127.0.0.1", port=free_port()),
-            waiting_room=room,
-            num_slots=4,
-            limits=FrontLimits(**limits),
-            app="one",
-        )
-        folder = Path(tempfile.mkdtemp(prefix="mlc-front-"))
-        found = Site(door=FrontDoor(plan, folder=folder, watched_pid=os.getpid()), plan=plan, folder=folder)
-        opened.append(found)
-        found.servers["room"] = start_server(room.port, room_seconds, "room")
-        return found
-
-    yield open_site
-    for each in opened:
-        each.door.close()
-        for server in each.servers.values():
-            server.kill()
-            server.wait()
-        shutil.rmtree(each.folder)
 
 
 def test_a_killed_server_costs_no_request(site) -> None:

@@ -18,11 +18,9 @@ def config_for(folder: Path, **changes: object) -> FrontConfig:
     (folder / "app.map").write_text("app /demo-1\n")
     settings = {
         "bind": "127.0.0.1:18080",
-        "admin_socket": str(folder / "a.sock"),
+        "folder": str(folder),
         "slots": (Address(host="127.0.0.1", port=9_001), None),
         "waiting_room": ROOM,
-        "waiting_socket": str(folder / "w.sock"),
-        "app_map": str(folder / "app.map"),
     } | changes
     return FrontConfig(**settings)
 
@@ -66,7 +64,7 @@ def test_each_slot_is_a_server_and_a_free_one_is_out_of_use(tmp_path: Path) -> N
     text = haproxy_config(config_for(tmp_path))
     assert "server replica0 127.0.0.1:9001\n" in text
     assert "server replica1 127.0.0.1:9 disabled\n" in text
-    assert re.search(rf"server waiting-room unix@{tmp_path}/w\.sock .*backup\n", text)
+    assert re.search(rf"server waiting-room unix@{tmp_path}/waiting\.sock .*backup\n", text)
     assert "server proxy 127.0.0.1:9000 " in text
 
 
@@ -80,5 +78,5 @@ def test_every_refusal_is_a_problem_document(tmp_path: Path) -> None:
 
 def test_nobody_but_its_owner_may_steer_it(tmp_path: Path) -> None:
     text = haproxy_config(config_for(tmp_path))
-    assert re.findall(r"stats .*", text) == [f"stats socket {tmp_path}/a.sock mode 600 level admin"]
-    assert f"  bind unix@{tmp_path}/w.sock mode 600\n" in text
+    assert re.findall(r"stats .*", text) == [f"stats socket {tmp_path}/admin.sock mode 600 level admin"]
+    assert f"  bind unix@{tmp_path}/waiting.sock mode 600\n" in text

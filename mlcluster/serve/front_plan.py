@@ -1,0 +1,33 @@
+"""A front door, before it is opened: where, for whom, with what limits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from mlcluster.serve.api_keys import ApiKey
+from mlcluster.serve.haproxy_config import Address, FrontLimits
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontAccess:
+    """Who is let in, and by what certificate the front is known."""
+
+    keys: tuple[ApiKey, ...] | None = None
+    """None asks for no key."""
+    certificate: str | None = None
+    """Certificates and private key, as PEM in one; None speaks plain HTTP."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class FrontPlan:
+    """A front door, before it is opened."""
+
+    public: Address
+    waiting_room: Address
+    """Ray Serve's own proxy."""
+    num_slots: int
+    """Replicas at one time, those that start and end during an update included."""
+    limits: FrontLimits = field(default_factory=FrontLimits)
+    access: FrontAccess = field(default_factory=FrontAccess)
+    app: str = ""
+    """The application of Ray Serve that answers; empty until one has taken over."""
