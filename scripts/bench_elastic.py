@@ -205,10 +205,12 @@ def table(outcomes: list[Outcome]) -> list[str]:
         of = [one for one in outcomes if one.factor == factor]
         knowing = _spread(of, "hindsight_ratio")
         forecast = _spread(of, "fair_ratio")
+        in_time = _spread([one for one in of if one.is_in_time and one.is_static_in_time], "fair_ratio").strip()
         shares = [np.mean([getattr(one, name) for one in of]) for name in ("is_in_time", "is_static_in_time")]
         kept = np.mean([one.tight_budget_kept for one in of])
         lines.append(
             f"{factor:>5.2f} x  {knowing}  {forecast}   {shares[0]:>9.1%}{shares[1]:>9.1%}{kept:>15.1%}"
+            f"   by forecast where both are in time: {in_time}"
             f"   ours by forecast against static that knows all: {_spread(of, 'ratio').strip()}"
         )
     return lines

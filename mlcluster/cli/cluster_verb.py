@@ -101,7 +101,7 @@ def up(file: Path, config: Path, overrides: tuple[str, ...], yes: bool, dry_run:
         click.echo(_hour(report), err=True)
     if not report.is_ready and not dry_run:
         count = sum(finding.level != "warning" for finding in report.findings)
-        raise SpecError(f"FILE = {file} has {count} things to put right first; see above.")
+        raise SpecError(f"FILE = {file} has {count} thing{'s' * (count != 1)} to put right first; see above.")
     return _run(_command("up", file, report, ["-y"] if yes else []), dry_run=dry_run)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from mlcluster.cluster.documents import KeyPath
+from mlcluster.errors import SpecError
 from mlcluster.spec import YamlDocument
 
 Level = Literal["error", "edit", "warning"]
@@ -48,6 +49,44 @@ def value_at(values: Any, path: KeyPath) -> Any:
         else:
             return None
     return values
+
+
+def mapping_at(values: Any, path: KeyPath) -> Mapping[str, Any]:
+    """The mapping at `path`; an empty one where there is something else, of which a schema or another check tells."""
+    found = value_at(values, path)
+    return found if isinstance(found, Mapping) else {}
+
+
+def list_at(values: Any, path: KeyPath) -> list[Any]:
+    """The list at `path`; an empty one where there is something else."""
+    found = value_at(values, path)
+    return found if isinstance(found, list) else []
+
+
+def whole_at(document: YamlDocument, path: KeyPath, default: int = 0) -> int:
+    """The whole number at `path`; `default` where there is nothing.
+
+    Raises:
+        SpecError: there is something else, or less than 0.
+    """
+    found = value_at(document.values, path)
+    if found is None:
+        return default
+    if not isinstance(found, int) or isinstance(found, bool) or found < 0:
+        raise SpecError(f"{document.where(path)}: {key_value(path, found)} is no whole number; write one from 0 on.")
+    return found
+
+
+def text_at(document: YamlDocument, path: KeyPath) -> str | None:
+    """The text at `path`; None where there is nothing.
+
+    Raises:
+        SpecError: there is something else.
+    """
+    found = value_at(document.values, path)
+    if found is not None and not isinstance(found, str):
+        raise SpecError(f"{document.where(path)}: {key_value(path, found)} is no text; write a name.")
+    return found
 
 
 def placeholder_findings(document: YamlDocument) -> list[Finding]:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlcluster.cluster.documents import KeyPath
-from mlcluster.cluster.findings import Finding, Level, key_value, value_at
+from mlcluster.cluster.findings import Finding, Level, key_value, list_at, mapping_at, value_at, whole_at
 from mlcluster.cluster.kube_reading import HEAD, KubeCluster, quantity
 
 _OLDEST_WITH_TOKEN = (2, 52)
@@ -18,7 +18,7 @@ def kube_findings(cluster: KubeCluster) -> list[Finding]:
     """Errors for what lets strangers in or cannot be scheduled, warnings for the rest."""
     found = [*_token(cluster), *_services(cluster), *_idle(cluster)]
     for path, group in cluster.groups():
-        found += [*_replicas(cluster, path, group), *_security(cluster, path, group), *_sizes(cluster, path, group)]
+        found += [*_replicas(cluster, path), *_security(cluster, path, group), *_sizes(cluster, path, group)]
     return found
 
 
@@ -38,9 +38,9 @@ def _token(cluster: KubeCluster) -> Iterator[Finding]:
 def _own_token(cluster: KubeCluster) -> bool:
     """Whether each group's first container is given a token by hand, as before KubeRay 1.5.1."""
     return all(
-        {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"} <= {str(one.get("name")) for one in container.get("env") or []}
+        {"RAY_AUTH_MODE", "RAY_AUTH_TOKEN"}
+        <= {str(value_at(one, ("name",))) for one in list_at(group, ("template", "spec", "containers", 0, "env"))}
         for _, group in cluster.groups()
-        for container in (value_at(group, ("template", "spec", "containers")) or [{}])[:1]
     )
 
 
@@ -50,7 +50,7 @@ def _services(cluster: KubeCluster) -> Iterator[Finding]:
         (*cluster.path, *HEAD, "headService", "spec", "type"),
         ("spec", "serveService", "spec", "type"),
     ):
-        if value_at(cluster.document.values, path) in _OPEN_SERVICES:
+        if str(value_at(cluster.document.values, path)) in _OPEN_SERVICES:
             problem = "opens its ports outside of the Kubernetes cluster"
             yield _finding("error", cluster, path, problem, "use ClusterIP, and kubectl port-forward")
     if cluster.at(*HEAD, "enableIngress"):
@@ -68,11 +68,11 @@ def _idle(cluster: KubeCluster) -> Iterator[Finding]:
         yield _finding("warning", cluster, (*cluster.path, "autoscalerOptions"), problem, "set idleTimeoutSeconds: 600")
 
 
-def _replicas(cluster: KubeCluster, path: KeyPath, group: Mapping[str, Any]) -> Iterator[Finding]:
+def _replicas(cluster: KubeCluster, path: KeyPath) -> Iterator[Finding]:
     if path[-1] == HEAD[-1]:
         return
-    least, most = int(group.get("minReplicas") or 0), int(group.get("maxReplicas") or 0)
-    replicas = int(group.get("replicas") or 0)
+    document = cluster.document
+    least, most, replicas = (whole_at(document, (*path, name)) for name in ("minReplicas", "maxReplicas", "replicas"))
     if not least <= max(replicas, least) <= most:
         problem = f"has replicas {replicas} in {least}..{most}"
         yield _finding("error", cluster, (*path, "maxReplicas"), problem, "let minReplicas <= replicas <= maxReplicas")
@@ -81,8 +81,8 @@ def _replicas(cluster: KubeCluster, path: KeyPath, group: Mapping[str, Any]) -> 
 def _sizes(cluster: KubeCluster, path: KeyPath, group: Mapping[str, Any]) -> Iterator[Finding]:
     """Ray counts a pod's CPUs, memory and GPUs from its limits; without them, each pod counts the whole machine."""
     container: KeyPath = (*path, "template", "spec", "containers", 0)
-    resources = value_at(cluster.document.values, (*container, "resources")) or {}
-    requests, limits = resources.get("requests") or {}, resources.get("limits") or {}
+    resources = mapping_at(cluster.document.values, (*container, "resources"))
+    requests, limits = mapping_at(resources, ("requests",)), mapping_at(resources, ("limits",))
     for key in ("cpu", "memory"):
         if key not in requests or key not in limits:
             missing = "requests and limits" if key not in requests and key not in limits else "requests or limits"
@@ -91,15 +91,15 @@ def _sizes(cluster: KubeCluster, path: KeyPath, group: Mapping[str, Any]) -> Ite
     if "memory" in requests and "memory" in limits and quantity(requests["memory"]) != quantity(limits["memory"]):
         problem = f"is given {requests['memory']} and takes up to {limits['memory']}, so its node may run out of memory"
         yield _finding("warning", cluster, (*container, "resources"), problem, "let limits and requests be the same")
-    asked = (group.get("rayStartParams") or {}).get("num-gpus")
+    asked = value_at(group, ("rayStartParams", "num-gpus"))
     if asked not in (None, "0") and _GPU not in limits:
         problem = f"tells Ray of {asked} GPUs and is given none"
         yield _finding("error", cluster, (*container, "resources"), problem, f"set limits: {{{_GPU}: {asked}}}")
 
 
 def _security(cluster: KubeCluster, path: KeyPath, group: Mapping[str, Any]) -> Iterator[Finding]:
-    pod = value_at(group, ("template", "spec", "securityContext")) or {}
-    first = value_at(group, ("template", "spec", "containers", 0, "securityContext")) or {}
+    pod = mapping_at(group, ("template", "spec", "securityContext"))
+    first = mapping_at(group, ("template", "spec", "containers", 0, "securityContext"))
     place = (*path, "template", "spec", "securityContext")
     if first.get("privileged"):
         yield _finding("error", cluster, place, "runs a pod that may do anything on its node", "take privileged out")

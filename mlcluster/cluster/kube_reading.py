@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mlcluster.cluster.documents import KeyPath
-from mlcluster.cluster.findings import value_at
+from mlcluster.cluster.findings import list_at, mapping_at, text_at, value_at, whole_at
 from mlcluster.cluster.plan import ClusterPlan, NodeType
 from mlcluster.errors import SpecError
 from mlcluster.spec import YamlDocument
@@ -46,9 +46,12 @@ class KubeCluster:
 
     def groups(self) -> Iterator[tuple[KeyPath, Mapping[str, Any]]]:
         """The head's group, then the workers', each with its path from the top."""
-        yield (*self.path, *HEAD), self.at(*HEAD) or {}
-        for index, group in enumerate(self.at(*WORKERS) or []):
-            yield (*self.path, *WORKERS, index), group
+        values = self.document.values
+        head = (*self.path, *HEAD)
+        yield head, mapping_at(values, head)
+        for index in range(len(list_at(values, (*self.path, *WORKERS)))):
+            path = (*self.path, *WORKERS, index)
+            yield path, mapping_at(values, path)
 
 
 def kube_cluster(documents: Sequence[YamlDocument]) -> KubeCluster | None:
@@ -58,9 +61,10 @@ def kube_cluster(documents: Sequence[YamlDocument]) -> KubeCluster | None:
         SpecError: there are several.
     """
     found = [
-        KubeCluster(document=document, kind=str(document.values["kind"]), path=CLUSTER_PATHS[document.values["kind"]])
+        KubeCluster(document=document, kind=kind, path=path)
         for document in documents
-        if str(document.values.get("apiVersion")).startswith("ray.io/") and document.values.get("kind") in CLUSTER_PATHS
+        for kind, path in CLUSTER_PATHS.items()
+        if document.values.get("kind") == kind and str(document.values.get("apiVersion")).startswith("ray.io/")
     ]
     if len(found) > 1:
         second = found[1].document
@@ -72,8 +76,9 @@ def kube_cluster(documents: Sequence[YamlDocument]) -> KubeCluster | None:
 
 def read_kube_plan(cluster: KubeCluster) -> ClusterPlan:
     """The pods of a resource that has a head, as nodes; a pod is taken to have a node to itself."""
-    types = tuple(_node_type(path, group, index == 0) for index, (path, group) in enumerate(cluster.groups()))
-    idle = cluster.at("autoscalerOptions", "idleTimeoutSeconds")
+    document = cluster.document
+    types = tuple(_node_type(document, path, is_head=number == 0) for number, (path, _) in enumerate(cluster.groups()))
+    idle = whole_at(document, (*cluster.path, "autoscalerOptions", "idleTimeoutSeconds"), -1)
     return ClusterPlan(
         source=cluster.document.source,
         name=str(value_at(cluster.document.values, ("metadata", "name")) or ""),
@@ -81,30 +86,31 @@ def read_kube_plan(cluster: KubeCluster) -> ClusterPlan:
         region=None,
         node_types=types,
         max_workers=sum(one.max_nodes for one in types[1:]),
-        idle_minutes=None if idle is None else float(idle) / 60,
+        idle_minutes=None if idle < 0 else idle / 60,
     )
 
 
-def _node_type(path: KeyPath, group: Mapping[str, Any], is_head: bool) -> NodeType:
-    labels = value_at(group, ("template", "spec", "nodeSelector")) or {}
-    least = int(group.get("minReplicas") or 0)
+def _node_type(document: YamlDocument, path: KeyPath, *, is_head: bool) -> NodeType:
+    selector = (*path, "template", "spec", "nodeSelector")
+    labels = mapping_at(document.values, selector)
+    least = whole_at(document, (*path, "minReplicas"))
     return NodeType(
-        name="head" if is_head else str(group.get("groupName", "")),
+        name="head" if is_head else str(value_at(document.values, (*path, "groupName"))),
         path=path,
-        instance_type=labels.get(INSTANCE_LABEL),
-        resources=_resources(group),
+        instance_type=text_at(document, (*selector, INSTANCE_LABEL)),
+        resources=_resources(mapping_at(document.values, path)),
         min_nodes=1 if is_head else least,
-        max_nodes=1 if is_head else max(least, int(group.get("maxReplicas") or 0)),
+        max_nodes=1 if is_head else max(least, whole_at(document, (*path, "maxReplicas"))),
         is_head=is_head,
         is_spot=any(labels.get(label) == value for label, value in _SPOT_LABELS.items()),
-        priority=int(group.get("priority") or 0),
+        priority=whole_at(document, (*path, "priority")),
     )
 
 
 def _resources(group: Mapping[str, Any]) -> dict[str, float]:
     """As KubeRay tells Ray: what `rayStartParams` says, else the limits of the first container."""
-    limits = value_at(group, ("template", "spec", "containers", 0, "resources", "limits")) or {}
-    told = group.get("rayStartParams") or {}
+    limits = mapping_at(group, ("template", "spec", "containers", 0, "resources", "limits"))
+    told = mapping_at(group, ("rayStartParams",))
     cpus, gpus = told.get("num-cpus", limits.get("cpu")), told.get("num-gpus", limits.get(_GPU))
     offer = {} if cpus is None else {"CPU": float(quantity(cpus))}
     return offer if gpus is None else {**offer, "GPU": float(quantity(gpus))}

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlcluster.cluster.documents import KeyPath
-from mlcluster.cluster.findings import key_value, value_at
+from mlcluster.cluster.findings import key_value, list_at, mapping_at, text_at, value_at, whole_at
 from mlcluster.cluster.plan import PROVIDERS, ClusterPlan, NodeType, Provider
 from mlcluster.errors import SpecError
 from mlcluster.spec import YamlDocument
@@ -18,6 +18,12 @@ _DEFAULT_MAX_WORKERS = 2
 SPOT_FIRST = "mlcluster.cluster.ray_aws.SpotFirst"
 """Ours: AWS, with spot nodes that are bought on demand where there are none."""
 TYPES_KEY = "available_node_types"
+_INSTANCE: dict[Provider, KeyPath] = {
+    "aws": ("InstanceType",),
+    "gcp": ("machineType",),
+    "azure": ("azure_arm_parameters", "vmSize"),
+}
+"""Where a node's configuration names its type."""
 
 
 def read_plan(document: YamlDocument) -> ClusterPlan:
@@ -33,9 +39,9 @@ def read_plan(document: YamlDocument) -> ClusterPlan:
         source=document.source,
         name=str(values.get("cluster_name", "")),
         provider=provider,
-        region=value_at(values, ("provider", "location" if provider == "azure" else "region")),
+        region=text_at(document, ("provider", "location" if provider == "azure" else "region")),
         node_types=node_types,
-        max_workers=int(values.get("max_workers", _DEFAULT_MAX_WORKERS)),
+        max_workers=whole_at(document, ("max_workers",), _DEFAULT_MAX_WORKERS),
         idle_minutes=float(values.get("idle_timeout_minutes", _DEFAULT_IDLE_MINUTES)),
     )
 
@@ -53,53 +59,50 @@ def _provider(document: YamlDocument) -> Provider:
 
 
 def _cloud_types(document: YamlDocument, provider: Provider) -> tuple[NodeType, ...]:
-    types: Mapping[str, Any] = document.values.get(TYPES_KEY) or {}
+    types = mapping_at(document.values, (TYPES_KEY,))
     head = document.values.get("head_node_type")
     if head not in types:
         path: KeyPath = ("head_node_type",)
         raise SpecError(
             f"{document.where(path)}: {key_value(path, head)} is none of {TYPES_KEY}; name one of {', '.join(types)}."
         )
-    max_workers = int(document.values.get("max_workers", _DEFAULT_MAX_WORKERS))
-    read = [
-        _cloud_type(name, of, provider, is_head=name == head, max_workers=max_workers) for name, of in types.items()
-    ]
+    read = [_cloud_type(document, name, provider, is_head=name == head) for name in types]
     return tuple(sorted(read, key=lambda node: not node.is_head))
 
 
-def _cloud_type(name: str, of: Mapping[str, Any], provider: Provider, *, is_head: bool, max_workers: int) -> NodeType:
-    instance_type, is_spot = _instance(of.get("node_config") or {}, provider)
-    most = int(of.get("max_workers", 0 if is_head else max_workers))
+def _cloud_type(document: YamlDocument, name: str, provider: Provider, *, is_head: bool) -> NodeType:
+    path: KeyPath = (TYPES_KEY, name)
+    config: KeyPath = (*path, "node_config")
+    machine = text_at(document, (*config, *_INSTANCE[provider]))
+    most = 0 if is_head else whole_at(document, ("max_workers",), _DEFAULT_MAX_WORKERS)
     return NodeType(
-        name=name,
-        path=(TYPES_KEY, name),
-        instance_type=instance_type,
-        resources={key: float(value) for key, value in (of.get("resources") or {}).items()},
-        min_nodes=1 if is_head else int(of.get("min_workers", 0)),
-        max_nodes=1 if is_head else most,
+        name=str(name),
+        path=path,
+        instance_type=None if machine is None else machine.rpartition("/")[2],
+        resources={key: float(value) for key, value in mapping_at(document.values, (*path, "resources")).items()},
+        min_nodes=1 if is_head else whole_at(document, (*path, "min_workers")),
+        max_nodes=1 if is_head else whole_at(document, (*path, "max_workers"), most),
         is_head=is_head,
-        is_spot=is_spot,
-        priority=int(of.get("priority", 0)),
+        is_spot=_is_spot(mapping_at(document.values, config), provider),
+        priority=int(value_at(document.values, (*path, "priority")) or 0),
     )
 
 
-def _instance(config: Mapping[str, Any], provider: Provider) -> tuple[str | None, bool]:
-    """The cloud's name of the type, and whether it is bought on spot."""
+def _is_spot(config: Mapping[str, Any], provider: Provider) -> bool:
     if provider == "aws":
-        return config.get("InstanceType"), value_at(config, ("InstanceMarketOptions", "MarketType")) == "spot"
+        return bool(value_at(config, ("InstanceMarketOptions", "MarketType")) == "spot")
     if provider == "azure":
-        parameters = config.get("azure_arm_parameters") or {}
-        return parameters.get("vmSize"), parameters.get("priority") == "Spot"
-    machine = config.get("machineType")
-    scheduling = config.get("scheduling") or {}
-    entries = scheduling if isinstance(scheduling, list) else [scheduling]  # Ray's examples write a list
-    is_spot = any(entry.get("preemptible") or entry.get("provisioningModel") == "SPOT" for entry in entries)
-    return (None if machine is None else str(machine).rpartition("/")[2]), is_spot
+        return bool(value_at(config, ("azure_arm_parameters", "priority")) == "Spot")
+    # Ray's examples for Google Cloud write a list here, where the API has a mapping.
+    entries = list_at(config, ("scheduling",)) or [mapping_at(config, ("scheduling",))]
+    return any(
+        value_at(one, ("preemptible",)) is True or value_at(one, ("provisioningModel",)) == "SPOT" for one in entries
+    )
 
 
 def _own_machines(document: YamlDocument) -> tuple[NodeType, ...]:
     """A head and workers that are there whether they are used or not; what they offer, Ray counts on each."""
-    workers = value_at(document.values, ("provider", "worker_ips")) or []
+    workers = list_at(document.values, ("provider", "worker_ips"))
     head = NodeType(
         name="head",
         path=("provider", "head_ip"),
@@ -114,7 +117,7 @@ def _own_machines(document: YamlDocument) -> tuple[NodeType, ...]:
         path=("provider", "worker_ips"),
         instance_type=None,
         resources={},
-        min_nodes=int(document.values.get("min_workers", len(workers))),
+        min_nodes=whole_at(document, ("min_workers",), len(workers)),
         max_nodes=len(workers),
     )
     return (head, worker)

@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from mlcluster.cluster.documents import KeyPath
-from mlcluster.cluster.findings import Finding, Level, key_value, value_at
+from mlcluster.cluster.findings import Finding, Level, key_value, list_at, mapping_at, value_at
 from mlcluster.cluster.plan import ClusterPlan, Provider
 from mlcluster.cluster.reading import TYPES_KEY
 from mlcluster.spec import YamlDocument
@@ -43,7 +43,7 @@ def _tokens(document: YamlDocument) -> Iterator[Finding]:
                 )
         if not any(True for _ in _ray_starts(document, name)):
             yield _finding("error", document, (name,), "starts no Ray of this file's", "add a `ray start` to it")
-    mounts = document.values.get("file_mounts") or {}
+    mounts = mapping_at(document.values, ("file_mounts",))
     token = next((target for target in mounts if PurePosixPath(str(target)).name == _MOUNT_NAME), None)
     if token is None:
         yield _finding("error", document, ("file_mounts",), f"brings no {_MOUNT_NAME} to the nodes", _mount_fix())
@@ -62,11 +62,11 @@ def _mount_fix() -> str:
 
 
 def _setup(document: YamlDocument) -> list[str]:
-    return [str(line) for line in document.values.get("setup_commands") or []]
+    return [str(line) for line in list_at(document.values, ("setup_commands",))]
 
 
 def _ray_starts(document: YamlDocument, name: str) -> Iterator[tuple[KeyPath, str]]:
-    for index, command in enumerate(document.values.get(name) or []):
+    for index, command in enumerate(list_at(document.values, (name,))):
         if re.search(r"\bray start\b", str(command)):
             yield (name, index), str(command)
 
@@ -101,7 +101,7 @@ def _key(document: YamlDocument) -> Iterator[Finding]:
 def secret_file_findings(document: YamlDocument, *, home: Path) -> list[Finding]:
     """The token and the private key on this machine: there, and nobody else's to read."""
     found = []
-    mounts = document.values.get("file_mounts") or {}
+    mounts = mapping_at(document.values, ("file_mounts",))
     paths: list[KeyPath] = [
         ("file_mounts", target) for target in mounts if PurePosixPath(str(target)).name == _MOUNT_NAME
     ]
@@ -140,7 +140,7 @@ def _aws(document: YamlDocument) -> Iterator[Finding]:
                 "names no IamInstanceProfile, and the one that Ray makes may do anything in EC2 and S3",
                 "name one of your own, with the policy of docs/clusters.md",
             )
-        disks = config.get("BlockDeviceMappings") or []
+        disks = list_at(config, ("BlockDeviceMappings",))
         if not (disks and all(value_at(disk, ("Ebs", "Encrypted")) for disk in disks)):
             yield _finding(
                 "warning", document, path, "has a disk that is not encrypted", "set Ebs: {Encrypted: true} on each"
@@ -168,7 +168,7 @@ def _aws_doors(document: YamlDocument, path: KeyPath, config: Mapping[str, Any])
 
 def _gcp(document: YamlDocument) -> Iterator[Finding]:
     for _, path, config in _node_configs(document):
-        interfaces = config.get("networkInterfaces")
+        interfaces = list_at(config, ("networkInterfaces",))
         if not interfaces:
             yield _finding(
                 "error",
@@ -177,7 +177,7 @@ def _gcp(document: YamlDocument) -> Iterator[Finding]:
                 "names no networkInterfaces, and Ray gives the node an external address in the first network it finds",
                 "name a subnetwork of your own, without accessConfigs",
             )
-        elif any("accessConfigs" in interface for interface in interfaces):
+        elif any("accessConfigs" in mapping_at(one, ()) for one in interfaces):
             yield _finding(
                 "error",
                 document,
@@ -199,7 +199,7 @@ def _gcp(document: YamlDocument) -> Iterator[Finding]:
 
 
 def _azure(document: YamlDocument) -> Iterator[Finding]:
-    provider = document.values["provider"]
+    provider = mapping_at(document.values, ("provider",))
     for key, is_open in (
         ("use_internal_ips", not provider.get("use_internal_ips")),
         ("use_external_head_ip", bool(provider.get("use_external_head_ip"))),
@@ -227,8 +227,9 @@ def _local(document: YamlDocument) -> Iterator[Finding]:
 
 
 def _node_configs(document: YamlDocument) -> Iterator[tuple[str, KeyPath, Mapping[str, Any]]]:
-    for name, of in (document.values.get(TYPES_KEY) or {}).items():
-        yield name, (TYPES_KEY, name, "node_config"), of.get("node_config") or {}
+    for name in mapping_at(document.values, (TYPES_KEY,)):
+        path: KeyPath = (TYPES_KEY, name, "node_config")
+        yield name, path, mapping_at(document.values, path)
 
 
 def _finding(level: Level, document: YamlDocument, path: KeyPath, problem: str, fix: str) -> Finding:

@@ -167,7 +167,7 @@ def test_secrets_that_others_can_read_must_be_closed_before_up(home: Path) -> No
     assert "has mode 0644, and others here can read it; chmod 600 ~/.ray/auth_token." in done.stdout
     refused = run_here(FOLDER.parent, "cluster", "up", "cluster-configs/local.yaml", "--yes")
     assert refused.code == 2
-    assert "has 1 things to put right first; see above." in refused.stderr
+    assert "has 1 thing to put right first; see above." in refused.stderr
 
 
 def test_up_refuses_a_file_that_is_not_filled_in_and_starts_nothing() -> None:

@@ -159,7 +159,7 @@ def test_a_folder_without_definitions_is_refused(tmp_path: Path) -> None:
             'limits: {cpu: "7"}',
             "has no requests or limits of memory, and Ray counts",
         ),
-        ("maxReplicas: 8", "maxReplicas: -1", "maxReplicas = -1 has replicas 0 in 0..-1; let minReplicas <="),
+        ("    replicas: 0", "    replicas: 9", "maxReplicas = 8 has replicas 9 in 0..8; let minReplicas <= replicas"),
         (
             'limits: {cpu: "3", memory: 13Gi, nvidia.com/gpu: "1"}',
             'limits: {cpu: "3", memory: 14Gi, nvidia.com/gpu: "1"}',

@@ -65,3 +65,15 @@ def test_where_the_cloud_had_no_spot_node_one_on_demand_is_started(file: str) ->
 @pytest.mark.parametrize("file", CASES)
 def test_a_trial_on_a_gpu_starts_a_gpu_worker_on_spot(file: str) -> None:
     assert launched(file, [{"CPU": 1, "GPU": 1}] * 2)["gpu-spot"] == 2
+
+
+def test_ray_remembers_a_node_that_never_came_up_and_forgets_a_launch_that_was_refused() -> None:
+    """Why the files for AWS name SpotFirst: a refused launch leaves no trace in what Ray asks for next."""
+    from ray.autoscaler.v2.instance_manager.subscribers.cloud_resource_monitor import CloudResourceMonitor
+    from ray.core.generated.instance_manager_pb2 import Instance, InstanceUpdateEvent
+
+    monitor = CloudResourceMonitor()
+    monitor.notify([InstanceUpdateEvent(instance_type="cpu-spot", new_instance_status=Instance.ALLOCATION_FAILED)])
+    assert monitor.get_recoverable_resource_availabilities() == {}
+    monitor.notify([InstanceUpdateEvent(instance_type="cpu-spot", new_instance_status=Instance.ALLOCATION_TIMEOUT)])
+    assert monitor.get_recoverable_resource_availabilities() == {"cpu-spot": 0.0}
