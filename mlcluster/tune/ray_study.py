@@ -28,6 +28,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from mlcluster.cluster.ray_members import LeavingNodes
 from mlcluster.errors import ClusterError
 from mlcluster.spec import Device
 from mlcluster.train import FAMILIES, Segment, TrialReport, warm_up
@@ -163,6 +164,9 @@ class _Dispatcher:
         self._idle: dict[str, Trial] = {}
         """Workers that are up with nothing to do."""
         self._kinds = study.plan.budget.kinds
+        self._leaving = LeavingNodes()
+        self._addresses: dict[str, str] = {}
+        """The machine of each worker that has been up, by Tune's trial id."""
         self._has_no_piece: set[Device] = set()
         """Kinds for which the study had nothing. Only a report, a loss or another kind's piece can change that, for
         time makes it no more."""
@@ -217,15 +221,24 @@ class _Dispatcher:
             self._has_no_piece.clear()
             self._take_in(piece, result)
             self._progress(self._study)
+        self._addresses[trial.trial_id] = result["node_ip"]
+        if self._is_leaving(trial):
+            log.info("released a worker at %s, which is to go: what it trained is done", result["node_ip"])
+            self._workers.pop(trial.trial_id)
+            return str(TrialScheduler.STOP)
         if self._hand_next_piece(trial):
             return str(TrialScheduler.CONTINUE)
         self._idle[trial.trial_id] = trial
         return str(TrialScheduler.NOOP)
 
+    def _is_leaving(self, trial: Trial) -> bool:
+        """Whether its machine is to go soon: another piece might not end there, and one that ended is not lost."""
+        return self._leaving.has(self._addresses[trial.trial_id])
+
     def pop_employed(self) -> Iterator[Trial]:
         """Idle workers that now have something to do."""
         for trial in list(self._idle.values()):
-            if self._hand_next_piece(trial):
+            if not self._is_leaving(trial) and self._hand_next_piece(trial):
                 yield self._idle.pop(trial.trial_id)
 
     def lose(self, trial: Trial) -> None:

@@ -81,6 +81,7 @@ class LocalCluster:
             "HOME": str(self.home),
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "RAY_TMPDIR": str(self.home),
+            "TMPDIR": str(self.home),
             "RAY_UP_enable_autoscaler_v2": "0",
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{self.dashboard}",
         }

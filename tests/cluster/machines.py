@@ -165,7 +165,8 @@ class Machine:
         return found
 
     def kill(self) -> None:
-        """Pulls the plug: every process is gone at once, and so is the link."""
+        """Pulls the plug: every process is gone at once, and so is the link, before anybody could be told."""
+        _ip("link", "delete", f"{self.name}x", check=False)
         if self.process is not None:
             with contextlib.suppress(OSError, IndexError):
                 os.kill(self._init_pid(), signal.SIGKILL)
@@ -175,7 +176,6 @@ class Machine:
         deadline = time.monotonic() + 20
         while self._pid_namespace and self.processes() and time.monotonic() < deadline:
             time.sleep(0.05)
-        _ip("link", "delete", f"{self.name}x", check=False)
         _ip("netns", "delete", self.name, check=False)
 
     def set_link(self, state: str) -> None:
