@@ -69,16 +69,14 @@ class LeavingNodes:
 
     def __init__(self) -> None:
         self._asked_at = -math.inf
-        self._addresses: frozenset[str] = frozenset()
+        self._node_ids: frozenset[str] = frozenset()
 
-    def has(self, address: str) -> bool:
-        """Whether the machine of this address is one of them; asked for once a second at most."""
+    def has(self, node_id: str) -> bool:
+        """Whether the machine is one of them; asked for once a second at most."""
         if time.monotonic() - self._asked_at > _LEAVING_SECONDS:
             self._asked_at = time.monotonic()
-            leaving = ray._private.worker.global_worker.gcs_client.get_draining_nodes()
-            nodes = ray.nodes() if leaving else []
-            self._addresses = frozenset(node["NodeManagerAddress"] for node in nodes if node["NodeID"] in leaving)
-        return address in self._addresses
+            self._node_ids = frozenset(ray._private.worker.global_worker.gcs_client.get_draining_nodes())
+        return node_id in self._node_ids
 
 
 def _missing() -> tuple[str, ...] | None:

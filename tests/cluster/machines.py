@@ -105,8 +105,10 @@ class Machine:
     def start(self) -> None:
         """Switches it on, and waits for its sshd."""
         link = f"{self.name}x"
+        # The same card each time: who talked to the machine before it was switched off still knows the address.
+        card = "02:00:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
         _ip("netns", "add", self.name)
-        _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "address", card, "netns", self.name)
         _ip("link", "set", link, "master", self.bridge, "up")
         for words in (f"addr add {self.address}/24 dev eth0", "link set eth0 up", "link set lo up"):
             _ip("-n", self.name, *words.split())
