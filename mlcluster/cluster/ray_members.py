@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from ray.experimental.internal_kv import _internal_kv_get
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 0.5
+_LEAVING_SECONDS = 1.0
 _FIRST_WORD_SECONDS = 20.0
 """After this, an autoscaler that has said nothing yet is not waited for."""
 
@@ -60,6 +62,21 @@ def settled_members(*, timeout_seconds: float, say: Callable[[str], None]) -> Me
             is_told = True
             say(f"waiting for {names} to join, {timeout_seconds:.0f} s at most")
         time.sleep(_POLL_SECONDS)
+
+
+class LeavingNodes:
+    """Machines that are to go soon and take on nothing new: Ray was told (`ray drain-node`), as by a spot notice."""
+
+    def __init__(self) -> None:
+        self._asked_at = -math.inf
+        self._node_ids: frozenset[str] = frozenset()
+
+    def has(self, node_id: str) -> bool:
+        """Whether the machine is one of them; asked for once a second at most."""
+        if time.monotonic() - self._asked_at > _LEAVING_SECONDS:
+            self._asked_at = time.monotonic()
+            self._node_ids = frozenset(ray._private.worker.global_worker.gcs_client.get_draining_nodes())
+        return node_id in self._node_ids
 
 
 def _missing() -> tuple[str, ...] | None:

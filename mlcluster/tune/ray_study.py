@@ -22,12 +22,14 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import ray
 from ray import tune
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
+from mlcluster.cluster.ray_members import LeavingNodes
 from mlcluster.errors import ClusterError
 from mlcluster.spec import Device
 from mlcluster.train import FAMILIES, Segment, TrialReport, warm_up
@@ -81,6 +83,7 @@ def run_study_on_ray(
             stop=_StopWhenDone(dispatcher),
             verbose=0,
             failure_config=tune.FailureConfig(max_failures=0),
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
     # Tune prints where its own files lie, on the stdout that belongs to the result.
@@ -117,6 +120,7 @@ class PieceTrainable(tune.Trainable):
     ) -> None:
         self._trainer, self._together = trainers
         self._piece: tuple[Segment, ...] = ()
+        self._node_id = ray.get_runtime_context().get_node_id()
         _use_one_thread()
         try:
             warm_up(families, config["worker"])
@@ -128,6 +132,9 @@ class PieceTrainable(tune.Trainable):
         self._piece = piece
 
     def step(self) -> dict[str, Any]:
+        return {"node_id": self._node_id, **self._step()}
+
+    def _step(self) -> dict[str, Any]:
         piece, self._piece = self._piece, ()
         if not piece:
             return {"loss": math.inf}  # the first step: it is up, and may be handed something
@@ -163,6 +170,9 @@ class _Dispatcher:
         self._idle: dict[str, Trial] = {}
         """Workers that are up with nothing to do."""
         self._kinds = study.plan.budget.kinds
+        self._leaving = LeavingNodes()
+        self._node_ids: dict[str, str] = {}
+        """The machine of each worker that has been up, by Tune's trial id."""
         self._has_no_piece: set[Device] = set()
         """Kinds for which the study had nothing. Only a report, a loss or another kind's piece can change that, for
         time makes it no more."""
@@ -217,15 +227,26 @@ class _Dispatcher:
             self._has_no_piece.clear()
             self._take_in(piece, result)
             self._progress(self._study)
+        self._node_ids[trial.trial_id] = result["node_id"]
+        if self._is_leaving(trial):
+            log.info(
+                "released a worker node_id=%s: its machine is to go, and what it trained is done", result["node_id"]
+            )
+            self._workers.pop(trial.trial_id)
+            return str(TrialScheduler.STOP)
         if self._hand_next_piece(trial):
             return str(TrialScheduler.CONTINUE)
         self._idle[trial.trial_id] = trial
         return str(TrialScheduler.NOOP)
 
+    def _is_leaving(self, trial: Trial) -> bool:
+        """Whether its machine is to go soon: another piece might not end there, and one that ended is not lost."""
+        return self._leaving.has(self._node_ids[trial.trial_id])
+
     def pop_employed(self) -> Iterator[Trial]:
         """Idle workers that now have something to do."""
         for trial in list(self._idle.values()):
-            if self._hand_next_piece(trial):
+            if not self._is_leaving(trial) and self._hand_next_piece(trial):
                 yield self._idle.pop(trial.trial_id)
 
     def lose(self, trial: Trial) -> None:

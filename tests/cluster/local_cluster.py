@@ -19,6 +19,8 @@ from tests.cli.projects import Outcome, environment, free_ports, run_process
 from tests.cluster.machines import ROOT, Machine, Machines, ssh_words
 
 FILE = "local.yaml"
+TUNNEL = ("-o", "ExitOnForwardFailure=yes", "-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=3")
+"""As in docs/clusters-on-prem.md: a tunnel that ends when the head is gone, and with it whoever waits at it."""
 # The search ends once two hundredths of a cent would bring less than a point: after some seconds.
 SEARCH = ("--set", "models=[linear, tree]", "--set", "tune.worth.usd_per_point=0.0002")
 SETTINGS = (*SEARCH, "--set", "serve.replicas=1..1")
@@ -81,6 +83,7 @@ class LocalCluster:
             "HOME": str(self.home),
             "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
             "RAY_TMPDIR": str(self.home),
+            "TMPDIR": str(self.home),
             "RAY_UP_enable_autoscaler_v2": "0",
             "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{self.dashboard}",
         }
@@ -134,7 +137,7 @@ class LocalCluster:
         """From the client to the dashboard and to the endpoint, both of which listen on the head's loopback alone."""
         self.dashboard, self.endpoint = free_ports(2)
         forwards = [f"-L{port}:127.0.0.1:{to}" for port, to in ((self.dashboard, 8265), (self.endpoint, 8000))]
-        command = ssh_words(self.machines, self.head, "-N", "-o", "ExitOnForwardFailure=yes", *forwards)
+        command = ssh_words(self.machines, self.head, "-N", *TUNNEL, *forwards)
         with subprocess.Popen(command, stdin=subprocess.DEVNULL, env=environment()) as process:
             try:
                 self._wait_for_dashboard()

@@ -27,6 +27,8 @@ from tests.cluster.machines import Machine
 STUDY = ("--set", "models=[boosting, mlp]", "--set", "tune.budget.usd=0.05", "--set", "serve.replicas=2..2")
 LESS = {"ray start --num-cpus=1 --block": "ray start --num-cpus=2 --block"}
 """An edit of the cluster file: a worker has room for half a replica's CPU beside a slot of the study."""
+CPU_USD_PER_SECOND = 0.05 / 3600
+"""The price that the demo project has."""
 NOTICE_SECONDS = 20
 CUT_SECONDS = 60
 
@@ -87,7 +89,6 @@ class Account:
     pause_seconds: float
     """The longest time without a report from the loss on."""
     lost_usd: float
-    lost_seconds: float
 
 
 def account_of(study: RunningStudy, lost_at: float) -> Account:
@@ -121,7 +122,6 @@ def account_of(study: RunningStudy, lost_at: float) -> Account:
         noticed_seconds=losses[0] - lost_at if losses else None,
         pause_seconds=max((later - before for before, later in itertools.pairwise(moments)), default=0.0),
         lost_usd=sum(entry.usd for entry in lost),
-        lost_seconds=sum(float(entry.details.get("seconds", 0.0)) for entry in lost),
     )
 
 
@@ -243,7 +243,7 @@ def details(account: Account) -> dict[str, Any]:
         "noticed, s": noticed,
         "pause, s": f"{account.pause_seconds:.1f}",
         "segments lost": account.num_lost,
-        "lost, s": f"{account.lost_seconds:.1f}",
+        "worker-seconds lost": f"{account.lost_usd / CPU_USD_PER_SECOND:.1f}",
         "lost, $": f"{account.lost_usd:.6f}",
         "trials": account.num_trials,
     }

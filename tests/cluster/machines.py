@@ -105,8 +105,10 @@ class Machine:
     def start(self) -> None:
         """Switches it on, and waits for its sshd."""
         link = f"{self.name}x"
+        # The same card each time: who talked to the machine before it was switched off still knows the address.
+        card = "02:00:" + ":".join(f"{int(part):02x}" for part in self.address.split("."))
         _ip("netns", "add", self.name)
-        _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", self.name)
+        _ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "address", card, "netns", self.name)
         _ip("link", "set", link, "master", self.bridge, "up")
         for words in (f"addr add {self.address}/24 dev eth0", "link set eth0 up", "link set lo up"):
             _ip("-n", self.name, *words.split())
@@ -165,7 +167,8 @@ class Machine:
         return found
 
     def kill(self) -> None:
-        """Pulls the plug: every process is gone at once, and so is the link."""
+        """Pulls the plug: every process is gone at once, and so is the link, before anybody could be told."""
+        _ip("link", "delete", f"{self.name}x", check=False)
         if self.process is not None:
             with contextlib.suppress(OSError, IndexError):
                 os.kill(self._init_pid(), signal.SIGKILL)
@@ -175,7 +178,6 @@ class Machine:
         deadline = time.monotonic() + 20
         while self._pid_namespace and self.processes() and time.monotonic() < deadline:
             time.sleep(0.05)
-        _ip("link", "delete", f"{self.name}x", check=False)
         _ip("netns", "delete", self.name, check=False)
 
     def set_link(self, state: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -187,11 +188,24 @@ class SpareNode:
     process: psutil.Popen
     node_id: str
 
+    def give_notice(self, seconds: float) -> None:
+        """As `ray drain-node` does when a cloud says that it takes a spot machine back."""
+        import ray
+        from ray.core.generated.autoscaler_pb2 import DrainNodeReason
+
+        reason = DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+        deadline_ms = int((time.time() + seconds) * 1000)
+        is_accepted, why = ray._private.worker.global_worker.gcs_client.drain_node(
+            self.node_id, reason, "spot", deadline_ms
+        )
+        assert is_accepted, why
+
     def kill_raylet(self) -> None:
-        (raylet,) = [
-            child for child in self.process.children(recursive=True) if Path(child.name()).name.startswith("raylet")
-        ]
-        raylet.kill()
+        """If it is still there: once nothing runs on a node that is to go, it ends by itself."""
+        for child in self.process.children(recursive=True) if self.process.is_running() else []:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if Path(child.name()).name.startswith("raylet"):
+                    child.kill()
 
 
 @pytest.fixture
@@ -250,6 +264,36 @@ def test_a_node_that_is_killed_loses_what_it_was_training_and_another_one_goes_o
     assert first == spare_node.node_id != second
     (booked,) = [entry.usd for entry in read_ledger(tmp_path / "ledger.jsonl") if entry.details.get("lost")]
     assert lost_usd == booked > 0
+
+
+def test_a_node_that_is_to_go_ends_what_it_trains_and_loses_nothing(spare_node: SpareNode, tmp_path: Path) -> None:
+    from mlcluster.tune.ray_study import run_study_on_ray
+
+    begun_there: list[int] = []
+    """Segments on the node when the notice came, when it had passed through, and when the node was killed."""
+    noticed_at = [0.0]
+
+    def take_away(_: Study) -> None:
+        now, number = time.monotonic(), [node for node, _ in noted(tmp_path / "begun.jsonl")].count(spare_node.node_id)
+        if not begun_there and number:
+            spare_node.give_notice(seconds=60)
+            noticed_at[0] = now
+            begun_there.append(number)
+        elif len(begun_there) == 1 and now > noticed_at[0] + 2.0:
+            begun_there.append(number)
+        elif len(begun_there) == 2 and now > noticed_at[0] + 8.0:  # 18 units of 0.3 s are the longest segment
+            begun_there.append(number)
+            spare_node.kill_raylet()
+
+    plan = synthetic_plan(num_slots=3, max_trials=60, unit_seconds=0.3)
+    study, ledger = open_study(plan, tmp_path, cap_usd=CAP_USD, clock=time.time)
+    result = run_study_on_ray(study, WhereTrainer(tmp_path), folder=tmp_path / "ray", progress=take_away)
+    lost_usd = ledger.lost_shares_on("tune")
+    ledger.close()
+    assert len(begun_there) == 3, "the study ended before the node was killed"
+    assert begun_there[2] == begun_there[1]
+    assert len(result.ranked()) == 60
+    assert (list(journal_of(tmp_path, "lost")), lost_usd) == ([], 0.0)
 
 
 @pytest.mark.usefixtures("ray_session")
