@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 
 _START_SECONDS = 120.0
-SERVERS = ("bare", "fastapi", "ours", "ours-no-records", "ray-serve", "ray-serve-haproxy", "mlflow")
+SERVERS = ("bare", "fastapi", "ours", "ours-no-records", "ours-front", "ray-serve", "ray-serve-haproxy", "mlflow")
 FORMS_OF: dict[str, tuple[str, ...]] = {"mlflow": ("rows",)}
 """Of the servers that do not speak both protocols."""
 
@@ -69,6 +69,10 @@ def run(server: str, bundle_folder: Path, port: int, scratch: Path) -> None:
         from serve_bench.by_ray import run as run_ray
 
         run_ray(bundle_folder, port, scratch, with_haproxy=server == "ray-serve-haproxy")
+    elif server == "ours-front":
+        from serve_bench.behind_front import run as run_behind_front
+
+        run_behind_front(bundle_folder, port, scratch)
     elif server == "mlflow":
         from serve_bench.by_mlflow import run as run_mlflow
 

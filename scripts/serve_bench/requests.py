@@ -13,6 +13,8 @@ import pyarrow as pa
 from mlcluster.serve import Predictor
 from serve_bench.models import Model
 
+KEY = "bench"
+"""Each request bears it, and `ours-front` asks for it."""
 FORMS = ("json", "binary", "rows")
 """Tensors as JSON, tensors as bytes (Open Inference Protocol), and rows (`dataframe_split` of MLflow)."""
 _DATATYPES = {"number": ("FP64", "<f8"), "boolean": ("BOOL", "?")}
@@ -50,6 +52,7 @@ def question(model: Model, form: str, num_rows: int) -> Question:
             "content-type": "application/octet-stream",
             "inference-header-content-length": str(len(document)),
         }
+    headers["x-api-key"] = KEY
     return Question(
         form=form,
         num_rows=num_rows,
