@@ -8,8 +8,8 @@
 Needs `wrk` (Debian package `wrk`). Each server is a process of its own; its answers are held against the batch path
 before it is loaded. CPU-microseconds a request are of the server's whole tree of processes. Servers take turns within
 each repeat, and the table shows medians, with the ratio of CPU to `bare` and its smallest and largest over repeats.
-`bare` is uvicorn, orjson and ONNX Runtime with no checks at all; `ours` is a replica's own server, `ours-front` that one
-behind the front door (HAProxy), which asks for a key and counts by it.
+`bare` is uvicorn, orjson and ONNX Runtime with no checks at all; `ours` is a replica's own server, `ours-front` that
+one behind the front door (HAProxy), which asks for a key and counts by it.
 """
 
 from __future__ import annotations

@@ -41,8 +41,16 @@ class Site:
         self._version = 0
         self.endpoint: Endpoint | None = None
 
-    def deploy(self, replica_type: type[Any], *, replicas: int, least: int | None = None, **settings: Any) -> None:
-        """A new version, with this many replicas."""
+    def deploy(
+        self,
+        replica_type: type[Any],
+        *,
+        replicas: int,
+        least: int | None = None,
+        at_first: int | None = None,
+        **settings: Any,
+    ) -> None:
+        """A new version, with this many replicas; returns when they, or as many as `at_first` says, run."""
         from mlcluster.serve.ray_deploy import deploy
 
         self._version += 1
@@ -57,7 +65,7 @@ class Site:
             **settings,
         )
         self.endpoint = deploy(plan, replica_type=replica_type, timeout_seconds=90)
-        wait_until(lambda: self.num_running() == replicas, 60)
+        wait_until(lambda: self.num_running() == (replicas if at_first is None else at_first), 60)
 
     def num_running(self) -> int:
         from ray import serve
