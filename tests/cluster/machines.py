@@ -23,7 +23,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 USER = "ray"
-_PROGRAMS = ("ip", "sshd", "ssh", "ssh-keygen", "rsync", "unshare", "nsenter", "ss")
+_PROGRAMS = ("ip", "sshd", "ssh", "ssh-keygen", "rsync", "unshare", "nsenter", "setpriv", "ss")
 _SSHD_CONFIG = """\
 ListenAddress {address}
 HostKey {folder}/host_key
@@ -116,7 +116,20 @@ class Machine:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(str(_which("ip")), "netns", "exec", self.name, "unshare", "--pid", "--fork", "--kill-child"),
+                    # Should the tests be killed, the machines go as well.
+                    *(
+                        "setpriv",
+                        "--pdeathsig",
+                        "KILL",
+                        str(_which("ip")),
+                        "netns",
+                        "exec",
+                        self.name,
+                        "unshare",
+                        "--pid",
+                        "--fork",
+                        "--kill-child",
+                    ),
                     *("--mount", "--uts", "--ipc", "--mount-proc", "bash", str(self.folder / "init")),
                 ],
                 stdin=subprocess.DEVNULL,
