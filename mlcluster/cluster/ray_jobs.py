@@ -12,7 +12,8 @@ _FAILED = 1
 def exit_code_of(job_id: str, *, address: str | None) -> int | None:
     """The exit code of a job that has ended; None while it runs.
 
-    A job that was stopped, or whose driver was lost with its node, has no code of its own: that is 1.
+    A driver that a signal has ended gives 128 and the signal's number, as in a shell. A job that was stopped, or whose
+    driver was lost with its node, has no code of its own: that is 1.
 
     Raises:
         ClusterError: the cluster cannot be asked.
@@ -28,4 +29,5 @@ def exit_code_of(job_id: str, *, address: str | None) -> int | None:
         return None
     if details.status == JobStatus.SUCCEEDED:
         return 0
-    return int(details.driver_exit_code or _FAILED)
+    code = int(details.driver_exit_code or _FAILED)
+    return code if code > 0 else 128 - code

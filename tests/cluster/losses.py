@@ -44,15 +44,16 @@ class RunningStudy:
 
     def submit(self) -> None:
         words = ["submit", "tune", *STUDY, "--set", f"tune.budget.minutes={self.minutes}", "--", "--name", self.name]
-        self.process = subprocess.Popen(
-            [str(self.cluster.machines.folder / "python" / "bin" / "mlcluster"), *words],
-            cwd=self.cluster.home / "demo",
-            env=environment(self.cluster.client),
-            stdin=subprocess.DEVNULL,
-            stdout=(self.cluster.home / f"{self.name}.log").open("ab"),
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        with (self.cluster.home / f"{self.name}.log").open("ab") as log:
+            self.process = subprocess.Popen(
+                [str(self.cluster.machines.folder / "python" / "bin" / "mlcluster"), *words],
+                cwd=self.cluster.home / "demo",
+                env=environment(self.cluster.client),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
 
     def wait(self, seconds: float) -> int:
         assert self.process is not None

@@ -8,6 +8,7 @@ packages iproute2, openssh-server and rsync.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import secrets
@@ -23,7 +24,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 USER = "ray"
-_PROGRAMS = ("ip", "sshd", "ssh", "ssh-keygen", "rsync", "unshare", "nsenter", "ss")
+_PROGRAMS = ("ip", "sshd", "ssh", "ssh-keygen", "rsync", "unshare", "nsenter", "setpriv", "ss")
 _SSHD_CONFIG = """\
 ListenAddress {address}
 HostKey {folder}/host_key
@@ -116,7 +117,20 @@ class Machine:
         with (self.folder / "log").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(str(_which("ip")), "netns", "exec", self.name, "unshare", "--pid", "--fork", "--kill-child"),
+                    # Should the tests be killed, the machines go as well.
+                    *(
+                        "setpriv",
+                        "--pdeathsig",
+                        "KILL",
+                        str(_which("ip")),
+                        "netns",
+                        "exec",
+                        self.name,
+                        "unshare",
+                        "--pid",
+                        "--fork",
+                        "--kill-child",
+                    ),
                     *("--mount", "--uts", "--ipc", "--mount-proc", "bash", str(self.folder / "init")),
                 ],
                 stdin=subprocess.DEVNULL,
@@ -206,6 +220,12 @@ class Machines:
     def client_home(self) -> Path:
         return self.folder / "client"
 
+    def end(self) -> None:
+        """Switches all off, and takes the bridge down; does nothing where that is done."""
+        for machine in self.machines:
+            machine.kill()
+        _ip("link", "delete", self.bridge, check=False)
+
     def left_over(self) -> list[str]:
         """What is still there of them: processes, namespaces and links. Empty once they are ended."""
         processes = [command for machine in self.machines for command in machine.processes().values()]
@@ -221,6 +241,7 @@ def running_machines(folder: Path, *, count: int) -> Iterator[Machines]:
     subnet = _free_subnet()
     found = Machines(folder=folder, bridge=name, subnet=subnet)
     _write_shared_files(folder)
+    atexit.register(found.end)  # whoever is interrupted while fixtures are torn down does not come to the end of this
     try:
         _ip("link", "add", name, "type", "bridge")
         _ip("addr", "add", f"{subnet}.1/24", "dev", name)
@@ -238,9 +259,8 @@ def running_machines(folder: Path, *, count: int) -> Iterator[Machines]:
             machine.start()
         yield found
     finally:
-        for machine in found.machines:
-            machine.kill()
-        _ip("link", "delete", name, check=False)
+        found.end()
+        atexit.unregister(found.end)
 
 
 def _free_subnet() -> str:

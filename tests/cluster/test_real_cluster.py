@@ -74,7 +74,7 @@ def test_submit_is_the_same_job_and_goes_on_with_the_run_of_that_name(cluster: L
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--set", "tune.budget.minutes=2", "--", *RUN), 2, "--name = nightly is the name of run 0001-"),
+        (("--set", "tune.budget.minutes=2", "--", *RUN), 2, "--name = nightly is the name of run 0"),
         (("--set", "verify=[roc_auc >= 0.9999]", "--", *RUN), 3, "roc_auc >= 0.9999"),
     ],
     ids=["a name of another configuration", "a gate that fails"],
