@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,9 +45,11 @@ class Beliefs:
         self._table = table
         self._settings = settings
         self._seed = seed
-        self._rows: list[int] = []
-        self._fidelities: list[float] = []
-        self._losses: list[float] = []
+        # Not lists, for each decision makes numpy's of them.
+        self._rows = array("q")
+        self._fidelities = array("d")
+        self._losses = array("d")
+        self._best = math.inf
         self._num_fitted = 0
         self._scale = LossScale(median=0.0, spread=1.0)
         self._level = 0.0
@@ -59,6 +62,7 @@ class Beliefs:
         self._rows.append(row)
         self._fidelities.append(FULL_FIDELITY * units / int(self._table.whole_units[row]))
         self._losses.append(loss)
+        self._best = min(self._best, loss) if math.isfinite(loss) else self._best
         if len(self) >= self._settings.refit_factor * self._num_fitted + 4:
             self._num_fitted = len(self)
             rng = np.random.default_rng([self._seed, len(self), 1])
@@ -106,7 +110,7 @@ class Beliefs:
 
     def loss_per_warped(self) -> float:
         """What a unit of the model's scale is in the metric's units, where the best loss seen lies."""
-        return self._scale.slope(min((loss for loss in self._losses if math.isfinite(loss)), default=0.0))
+        return self._scale.slope(self._best if math.isfinite(self._best) else 0.0)
 
     def prospects(self, likeness: Likeness, index: int) -> str:
         """What is expected at the end at one of these points, and the best loss seen, in the metric's units."""
@@ -114,7 +118,7 @@ class Beliefs:
         forecast = self.model.forecast(one, np.array([FULL_FIDELITY]))
         middle, spread = float(forecast.means[0]) + self._level, math.sqrt(float(forecast.variances[0]))
         low, high = self._scale.unwarp(middle - spread), self._scale.unwarp(middle + spread)
-        best = min(filter(math.isfinite, self._losses), default=math.nan)
+        best = self._best if math.isfinite(self._best) else math.nan
         return f"should end with a loss between {low:.4g} and {high:.4g} (best seen {best:.4g})"
 
     def _shown(self, scale: LossScale, rng: np.random.Generator) -> tuple[Floats, Floats, Floats]:

@@ -91,13 +91,14 @@ def rank_families(families: Sequence[str], observations: Sequence[Observation]) 
     At a rung that only some have reached, those would win for having been promoted, or for being so cheap that they
     stand everywhere.
     """
-    seen = {observation.candidate.family for observation in observations}
-    for rung in sorted({observation.rung for observation in observations}, reverse=True):
-        best: dict[str, float] = {}
-        for observation in observations:
-            if observation.rung == rung:
-                family = observation.candidate.family
-                best[family] = min(best.get(family, np.inf), observation.loss)
-        if len(seen) >= 2 and best.keys() == seen:
-            return sorted(families, key=lambda family: best.get(family, np.inf))
+    if len(families) < 2:
+        return list(families)
+    best: dict[int, dict[str, float]] = {}
+    for observation in observations:
+        at_rung, family = best.setdefault(observation.rung, {}), observation.candidate.family
+        at_rung[family] = min(at_rung.get(family, np.inf), observation.loss)
+    num_seen = len({family for at_rung in best.values() for family in at_rung})
+    for _, at_rung in sorted(best.items(), reverse=True):
+        if len(at_rung) == num_seen >= 2:
+            return sorted(families, key=lambda family: at_rung.get(family, np.inf))
     return list(families)

@@ -290,8 +290,7 @@ class CostAwareHyperband:
             )
             likeness = self._beliefs.model.likeness(points)
             promises = promise(self._beliefs.model, likeness, stages, threshold=threshold)
-            doubts = self._twins.newness(_nearest(points, self._table.points)) * self._settings.new_trial_discount
-            promises = promises * doubts
+            promises = promises * (self._newness(points) * self._settings.new_trial_discount)
             best = int(np.argmax(promises))
             if promises[best] > 0:
                 candidate = Candidate(
@@ -301,6 +300,10 @@ class CostAwareHyperband:
                 )
                 offers.append(_Offer(promise=float(promises[best]), likeness=likeness, index=best, candidate=candidate))
         return offers
+
+    def _newness(self, points: Floats) -> Floats:
+        """Of candidates, shape (n,). How far all known trials are is only asked for where there were twins."""
+        return self._twins.newness(_nearest(points, self._table.points)) if self._twins else np.ones(len(points))
 
     def _add(self, suggestion: Suggestion) -> int:
         candidate = suggestion.candidate

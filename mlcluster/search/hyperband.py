@@ -10,9 +10,11 @@ Pure and deterministic: the same calls in the same order give the same decisions
 
 from __future__ import annotations
 
+import itertools
 import math
+from bisect import bisect_left, insort
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from mlcluster.search.candidate import Candidate, CandidateSource, Observation
 from mlcluster.search.policy import Action, Decision, Fidelity, Suggestion, TrialRecord, TrialState
@@ -28,6 +30,21 @@ class HyperbandSettings:
     reduction_factor: int = REDUCTION_FACTOR
 
 
+@dataclass(slots=True)
+class _Standings:
+    """Of one bracket at one rung: pairs of loss and number of the trial, best first; the older wins a tie.
+
+    Kept in order, for sorting ten thousand trials at each decision would make the search wait for its policy.
+    """
+
+    all: list[tuple[float, int]] = field(default_factory=list)
+    waiting: list[tuple[float, int]] = field(default_factory=list)
+    """Those that had no higher rung to stand at; who has gone on since is taken out when it is met."""
+
+    def rank(self, loss: float, number: int) -> int:
+        return bisect_left(self.all, (loss, number)) + 1
+
+
 class AsyncHyperband:
     """See the module. `source` proposes candidates; `fidelities` maps a family to its `Fidelity`."""
 
@@ -38,10 +55,17 @@ class AsyncHyperband:
         self._source = source
         self._fidelities = fidelities
         self._trials: dict[str, TrialRecord] = {}
+        self._records: list[TrialRecord] = []
+        self._numbers: dict[str, int] = {}
+        self._standings: dict[tuple[int, int], _Standings] = {}
+        self._unfinished: set[int] = set()
+        """Numbers of trials that were cut or lost their worker on the way to their rung."""
+        self._observed: list[list[Observation]] = []
+        """By number."""
 
     @property
     def trials(self) -> Sequence[TrialRecord]:
-        return tuple(self._trials.values())
+        return tuple(self._records)
 
     def trial(self, trial_id: str) -> TrialRecord:
         return self._trials[trial_id]
@@ -57,14 +81,17 @@ class AsyncHyperband:
         """The suggestion is being carried out."""
         trial = self._trials.get(suggestion.trial_id)
         if trial is None:
-            self._trials[suggestion.trial_id] = TrialRecord(
-                trial_id=suggestion.trial_id,
-                candidate=suggestion.candidate,
-                bracket=self._bracket(len(self._trials)),
-                rung=suggestion.rung,
-                target_units=suggestion.stop_units,
+            self._add(
+                TrialRecord(
+                    trial_id=suggestion.trial_id,
+                    candidate=suggestion.candidate,
+                    bracket=self._bracket(len(self._records)),
+                    rung=suggestion.rung,
+                    target_units=suggestion.stop_units,
+                )
             )
             return
+        self._unfinished.discard(self._numbers[suggestion.trial_id])
         trial.state = TrialState.RUNNING
         trial.rung = suggestion.rung
         trial.target_units = suggestion.stop_units
@@ -78,6 +105,7 @@ class AsyncHyperband:
             return Decision(action=Action.STOP, reason=f"its loss is {loss}")
         if trial.is_short_of_its_rung:
             trial.state = TrialState.PAUSED
+            self._unfinished.add(self._numbers[trial_id])
             return Decision(
                 action=Action.PAUSE, reason=f"cut at {units} of {trial.target_units} units by its time limit"
             )
@@ -94,13 +122,20 @@ class AsyncHyperband:
         trial = self._trials[trial_id]
         trial.units = units
         trial.state = TrialState.PAUSED
+        self._unfinished.add(self._numbers[trial_id])
 
     def give_up(self, trial_id: str) -> None:
         """The trial will not be tried again."""
         self._trials[trial_id].state = TrialState.FAILED
 
+    def _add(self, trial: TrialRecord) -> None:
+        self._trials[trial.trial_id] = trial
+        self._numbers[trial.trial_id] = len(self._records)
+        self._records.append(trial)
+        self._observed.append([])
+
     def _unfinished_business(self) -> Suggestion | None:
-        for trial in self._trials.values():
+        for trial in (self._records[number] for number in sorted(self._unfinished)):
             if trial.state is TrialState.PAUSED and trial.is_short_of_its_rung:
                 return self._suggestion(trial, trial.rung, trial.target_units, "goes on to the rung it was sent to")
         return None
@@ -115,34 +150,46 @@ class AsyncHyperband:
         return None
 
     def _promotable(self, bracket: int, rung: int) -> tuple[TrialRecord, str] | None:
-        standing = self._standing_at(bracket, rung)
-        num_places = len(standing) // self._settings.reduction_factor
-        for rank, trial in enumerate(standing[:num_places], start=1):
+        standing = self._standings_at(bracket, rung)
+        num_places = len(standing.all) // self._settings.reduction_factor
+        while standing.waiting and self._records[standing.waiting[0][1]].rung > rung:
+            del standing.waiting[0]
+        for loss, number in standing.waiting:
+            trial = self._records[number]
+            rank = standing.rank(loss, number)
+            if rank > num_places:
+                return None
             if trial.rung == rung and trial.state is TrialState.PAUSED:
-                return trial, f"rank {rank} of {len(standing)} at rung {rung}, {num_places} go on"
+                return trial, f"rank {rank} of {len(standing.all)} at rung {rung}, {num_places} go on"
         return None
 
-    def _standing_at(self, bracket: int, rung: int) -> list[TrialRecord]:
-        """All that have a loss at a rung, best first; the older wins a tie."""
-        standing = [trial for trial in self._trials.values() if trial.bracket == bracket and rung in trial.losses]
-        return sorted(standing, key=lambda trial: trial.losses[rung])
+    def _standings_at(self, bracket: int, rung: int) -> _Standings:
+        return self._standings.setdefault((bracket, rung), _Standings())
 
     def _stand(self, trial: TrialRecord, loss: float) -> None:
         """Enters the loss at the trial's rung, and at each higher one that asks for no more units than it has."""
-        trial.losses[trial.rung] = loss
+        self._enter(trial, loss)
         while not self._is_last_rung(trial.rung) and self._units_at(trial.candidate, trial.rung + 1) <= trial.units:
             trial.rung += 1
-            trial.losses[trial.rung] = loss
+            self._enter(trial, loss)
+        insort(self._standings_at(trial.bracket, trial.rung).waiting, (loss, self._numbers[trial.trial_id]))
+
+    def _enter(self, trial: TrialRecord, loss: float) -> None:
+        assert trial.rung not in trial.losses, f"{trial.trial_id} stands at rung {trial.rung} already"
+        number = self._numbers[trial.trial_id]
+        trial.losses[trial.rung] = loss
+        insort(self._standings_at(trial.bracket, trial.rung).all, (loss, number))
+        self._observed[number].append(Observation(candidate=trial.candidate, rung=trial.rung, loss=loss))
 
     def _is_last_rung(self, rung: int) -> bool:
         return rung == len(self._settings.rungs_seconds) - 1
 
     def _rank(self, trial: TrialRecord) -> tuple[int, int]:
-        standing = self._standing_at(trial.bracket, trial.rung)
-        return standing.index(trial) + 1, len(standing)
+        standing = self._standings_at(trial.bracket, trial.rung)
+        return standing.rank(trial.losses[trial.rung], self._numbers[trial.trial_id]), len(standing.all)
 
     def _new_trial(self) -> Suggestion:
-        index = len(self._trials)
+        index = len(self._records)
         candidate = self._source.propose(index, self.observations())
         rung = self._bracket(index)
         return Suggestion(
@@ -181,9 +228,5 @@ class AsyncHyperband:
         )
 
     def observations(self) -> list[Observation]:
-        """What sources may learn from."""
-        return [
-            Observation(candidate=trial.candidate, rung=rung, loss=loss)
-            for trial in self._trials.values()
-            for rung, loss in trial.losses.items()
-        ]
+        """What sources may learn from, by trial and then by rung."""
+        return list(itertools.chain.from_iterable(self._observed))

@@ -26,6 +26,7 @@ class Twins:
         self._first_by_report: dict[tuple[str, int, float], str] = {}
         self._distances: list[float] = []
         self._was_twin: list[bool] = []
+        self._num_twins = 0
 
     def twin_of(self, trial_id: str, family: str, *, units: int, loss: float) -> str | None:
         """The earlier trial of the family with exactly this loss at these units; those that diverged are no twins."""
@@ -38,15 +39,20 @@ class Twins:
         """How near the nearest known trial was, and what came of it."""
         self._distances.append(distance)
         self._was_twin.append(was_twin)
+        self._num_twins += was_twin
+
+    def __bool__(self) -> bool:
+        """Whether there was any; else everything is new, however near it lies."""
+        return self._num_twins > 0
 
     @property
     def share(self) -> float:
         """Of the trials so far, those that were twins."""
-        return sum(self._was_twin) / max(1, len(self._was_twin))
+        return self._num_twins / max(1, len(self._was_twin))
 
     def newness(self, distances: Floats) -> Floats:
         """The probability that candidates at these distances are no twins, shape (n,)."""
-        if not any(self._was_twin):
+        if not self:
             return np.ones(len(distances))
         seen = np.array(self._distances[-2000:])
         widths = _RELATIVE_WIDTH * (distances[:, None] + 0.02)

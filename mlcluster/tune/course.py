@@ -7,6 +7,7 @@ the two cannot part ways. Money is not here: what was spent is in the ledger, an
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -44,6 +45,9 @@ class Course:
         self.lines = Lines(plan, self.cost_model)
         self.books = TrialBooks(plan.metric)
         self.running: dict[str, Running] = {}
+        self._num_members: dict[Piece, int] = {}
+        """Of each piece that is out: how many of its trials still run."""
+        self._num_pieces: Counter[Device] = Counter()
         self._errors: list[str] = []
 
     @property
@@ -51,9 +55,9 @@ class Course:
         return self.policy.trials
 
     @property
-    def pieces(self) -> set[Piece]:
+    def num_pieces(self) -> int:
         """Those that are out, each with a worker."""
-        return {running.piece for running in self.running.values()}
+        return len(self._num_members)
 
     @property
     def failure(self) -> str | None:
@@ -69,12 +73,12 @@ class Course:
 
     def num_running_on(self, worker: Device) -> int:
         """Pieces of a kind of worker."""
-        return len({piece for piece in self.pieces if piece.worker == worker})
+        return self._num_pieces[worker]
 
     def busy_seconds(self, now: float) -> dict[Device, list[float]]:
         """How long each running piece is expected to go on, by kind of worker."""
         busy: dict[Device, list[float]] = {kind.name: [] for kind in self.plan.budget.kinds}
-        for piece in self.pieces:
+        for piece in self._num_members:
             busy[piece.worker].append(max(0.0, piece.started_at + piece.expected_seconds - now))
         return busy
 
@@ -107,10 +111,13 @@ class Course:
         self.books.expect(suggestion.trial_id, expected_usd)
         segment = self._segment(suggestion, allowance, piece.worker)
         self.running[suggestion.trial_id] = Running(segment=segment, piece=piece)
+        if piece not in self._num_members:
+            self._num_pieces[piece.worker] += 1
+        self._num_members[piece] = self._num_members.get(piece, 0) + 1
 
     def report(self, report: TrialReport, spent: Spent) -> Decision:
         """A segment has ended; `spent` is the study's until then."""
-        piece = self.running.pop(report.trial_id).piece
+        piece = self._end(report.trial_id).piece
         piece.reports[report.trial_id] = report
         if piece.is_done:
             self._observe_cost(piece)
@@ -136,7 +143,7 @@ class Course:
 
     def lose(self, trial_id: str) -> None:
         """The worker of a running trial is gone."""
-        running = self.running.pop(trial_id)
+        running = self._end(trial_id)
         units, num_losses = running.segment.start_units, self.books.note_loss(trial_id)
         self.policy.lose(trial_id, units=units)
         if num_losses >= MAX_LOSSES:
@@ -149,19 +156,28 @@ class Course:
 
     def fail(self, trial_id: str, error: str) -> None:
         """The training of a running trial has raised."""
-        piece = self.running.pop(trial_id).piece
+        piece = self._end(trial_id).piece
         self._errors.append(error)
         self.policy.give_up(trial_id)
         piece.decisions[trial_id] = Decision(action=Action.STOP, reason="its training raised, and would raise again")
 
     def interrupt(self, trial_id: str) -> None:
         """The driver of a running trial has ended: it stands at its last checkpoint, for it was no fault of its own."""
-        running = self.running.pop(trial_id)
+        running = self._end(trial_id)
         self.policy.lose(trial_id, units=running.segment.start_units)
 
     def started(self) -> Iterable[TrialRecord]:
         """Trials that have ever run; others have only stood in line."""
         return (trial for trial in self.trials if trial.trial_id in self.books)
+
+    def _end(self, trial_id: str) -> Running:
+        """It runs no more, nor does its piece where it was the last of it."""
+        running = self.running.pop(trial_id)
+        self._num_members[running.piece] -= 1
+        if not self._num_members[running.piece]:
+            del self._num_members[running.piece]
+            self._num_pieces[running.piece.worker] -= 1
+        return running
 
     def _segment(self, suggestion: Suggestion, allowance: Allowance, worker: Device) -> Segment:
         return Segment(

@@ -58,18 +58,17 @@ class Offers:
         first = lines.first(worker)
         if first is not None:
             return first
-        busy, next_up = self._course.busy_seconds(now), None
         while (suggestion := self._suggest(now)) is not None:
             next_up = lines.place(suggestion)
             if next_up.placement.worker == worker:
                 return next_up
-            room = self._purse.room_seconds(now)
+            busy, room = self._course.busy_seconds(now), self._purse.room_seconds(now)
             if not lines.has_room(next_up.placement.worker) or lines.done_seconds(next_up, busy) > room:
                 return lines.for_idle(worker, busy, next_up)
             question = self._questions.pop(suggestion.trial_id)
             self._journal.append(line_event(suggestion, next_up.placement, question, at=now))
             self._course.stand_in_line(next_up)
-        return lines.for_idle(worker, busy, None)
+        return lines.for_idle(worker, self._course.busy_seconds(now), None)
 
     def _suggest(self, now: float) -> Suggestion | None:
         asked = Question(new_trials=self._may_start_trials(now), room_seconds=self._purse.room_seconds(now))

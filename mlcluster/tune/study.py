@@ -55,7 +55,7 @@ class Study:
     @property
     def num_running(self) -> int:
         """Pieces of work that are out, each with a worker."""
-        return len(self._course.pieces)
+        return self._course.num_pieces
 
     @property
     def trials(self) -> tuple[TrialRecord, ...]:
