@@ -17,6 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlcluster.cost.prices import SECONDS_PER_HOUR
 from mlcluster.errors import ClusterError
 
 
@@ -42,6 +43,11 @@ class Node:
 
 class NoNodeLog:
     """Where nobody bills nodes: writes nothing."""
+
+    @property
+    def usd_per_second(self) -> float:
+        """What all nodes that are there cost now, as far as that is known."""
+        return 0.0
 
     def begin_work(self, worker: str, *, node_id: str, resources: Mapping[str, float], trials: Sequence[str]) -> None:
         """`worker`, on that node, holds so much of it for these trials from now on."""
@@ -80,6 +86,10 @@ class NodeLog(NoNodeLog):
         content = path.read_bytes()
         os.truncate(path, content.rfind(b"\n") + 1)
         self._append("open")
+
+    @property
+    def usd_per_second(self) -> float:
+        return sum((node.usd_per_hour or 0.0) / SECONDS_PER_HOUR for node in list(self._present.values()))
 
     def see(self, nodes: Sequence[Node]) -> None:
         """One look at the cluster: those that are there, and those that the cluster remembers as gone."""
