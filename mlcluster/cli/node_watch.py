@@ -22,9 +22,9 @@ def nodes_usd_per_second(prices: NodePrices) -> float:
     """Of all machines of the connected cluster whose price is known; 0 on a local Ray."""
     if not is_on_cluster():
         return 0.0
-    from mlcluster.cluster.ray_nodes import node_facts
+    from mlcluster.cluster.ray_nodes import NodeRecord
 
-    present = [prices.node(facts) for facts in node_facts() if facts.released_at is None]
+    present = [prices.node(facts) for facts in NodeRecord().look() if facts.released_at is None]
     return sum((node.usd_per_hour or 0.0) / 3600 for node in present)
 
 
@@ -34,29 +34,28 @@ def watched_nodes(run: RunFolder, prices: NodePrices) -> Iterator[NoNodeLog]:
     if not is_on_cluster():
         yield NoNodeLog()
         return
-    nodes = NodeLog(run.node_log_path(), clock=time.time)
+    from mlcluster.cluster.ray_nodes import NodeRecord
+
+    nodes, record = NodeLog(run.node_log_path(), clock=time.time), NodeRecord()
+
+    def look() -> None:
+        try:
+            nodes.see([prices.node(facts) for facts in record.look()])
+        except Exception:  # the bill is poorer by a look; the run goes on
+            log.warning("could not look at the cluster's nodes", exc_info=True)
+
+    def watch() -> None:
+        while not has_ended.wait(LOOK_SECONDS):
+            look()
+
     has_ended = threading.Event()
-    _look(nodes, prices)
-    watcher = threading.Thread(target=_watch, args=(nodes, prices, has_ended), name="node-watch", daemon=True)
+    look()
+    watcher = threading.Thread(target=watch, name="node-watch", daemon=True)
     watcher.start()
     try:
         yield nodes
     finally:
         has_ended.set()
         watcher.join(timeout=LOOK_SECONDS)
-        _look(nodes, prices)
+        look()
         nodes.close()
-
-
-def _watch(nodes: NodeLog, prices: NodePrices, has_ended: threading.Event) -> None:
-    while not has_ended.wait(LOOK_SECONDS):
-        _look(nodes, prices)
-
-
-def _look(nodes: NodeLog, prices: NodePrices) -> None:
-    from mlcluster.cluster.ray_nodes import node_facts
-
-    try:
-        nodes.see([prices.node(facts) for facts in node_facts()])
-    except Exception:  # the bill is poorer by a look; the run goes on
-        log.warning("could not look at the cluster's nodes", exc_info=True)

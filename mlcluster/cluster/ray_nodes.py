@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import ray
@@ -12,18 +13,27 @@ from ray.core.generated.gcs_pb2 import GcsNodeInfo
 from ray.experimental.internal_kv import _internal_kv_get
 
 from mlcluster.cluster.node_pricing import NodeFacts
+from mlcluster.cluster.starting_nodes import StartingNodes
 
 _TYPE_LABEL, _MARKET_LABEL = "ray.io/node-group", "ray.io/market-type"
 _MARKETS = {"spot": True, "on-demand": False}
 
 
-def node_facts() -> list[NodeFacts]:
-    """Those that are there, and those that were: Ray remembers the last thousand that went."""
-    return list(_facts())
+class NodeRecord:
+    """Looks at the cluster again and again, so that machines are known before they have joined."""
+
+    def __init__(self) -> None:
+        self._starting = StartingNodes()
+
+    def look(self) -> list[NodeFacts]:
+        """Those that are there, are being started, or were there: Ray remembers the last thousand that went."""
+        types, failed = _autoscaler_nodes()
+        nodes = list(_facts(types))
+        coming = {address: name for address, name in types.items() if address not in failed}
+        return [*nodes, *self._starting.look(coming, nodes, now=time.time())]
 
 
-def _facts() -> Iterator[NodeFacts]:
-    types = _types_by_address()
+def _facts(types: Mapping[str, str]) -> Iterator[NodeFacts]:
     # Not `ray.nodes()`, which leaves out when a node began and ended.
     for info in ray._private.worker.global_worker.gcs_client.get_all_node_info().values():
         is_alive = info.state == GcsNodeInfo.GcsNodeState.ALIVE
@@ -44,8 +54,9 @@ def _type_of(info: Any) -> str | None:
     return info.node_type_name or info.labels.get(_TYPE_LABEL) or None
 
 
-def _types_by_address() -> dict[str, str]:
-    """By the first autoscaler's last report; the second one writes none."""
+def _autoscaler_nodes() -> tuple[dict[str, str], frozenset[str]]:
+    """Types by address, and addresses that failed, in the first autoscaler's last report; the second writes none."""
     status = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
-    report = json.loads(status).get("autoscaler_report") if status else None
-    return dict((report or {}).get("node_type_mapping") or {})
+    report = (json.loads(status).get("autoscaler_report") if status else None) or {}
+    failed = frozenset(address for address, _ in report.get("failed_nodes") or ())
+    return dict(report.get("node_type_mapping") or {}), failed

@@ -21,6 +21,7 @@ from typing import Any
 
 import psutil
 import pytest
+from ray.util import get_node_ip_address
 
 from tests.cli.projects import MLCLUSTER, ROOT, environment, free_ports, make_project, run_process
 
@@ -51,26 +52,22 @@ class TwoNodes:
 def ray_nodes(temp_dir: str, token: Path) -> Iterator[str]:
     """The address of a head of type `head` with a spot worker; both are ended at the end."""
     port, client_port, *agent_ports = free_ports(4)
-    address = f"127.0.0.1:{port}"
-    plain = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token), "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    address = f"{get_node_ip_address()}:{port}"
+    plain = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
     start = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", "--disable-usage-stats"]
     head = ["--head", f"--port={port}", f"--ray-client-server-port={client_port}", f"--temp-dir={temp_dir}"]
     head += ["--include-dashboard=false", "--num-cpus=0", "--labels=ray.io/node-group=head"]
     worker = [f"--address={address}", "--num-cpus=1", "--labels=ray.io/node-group=cpu-spot,ray.io/market-type=spot"]
-    started = []
+    started: list[subprocess.Popen[bytes]] = []
     try:
         for words, agent_port in zip((head, worker), agent_ports, strict=True):
             log = Path(temp_dir) / f"{len(started)}.log"
+            command = [*start, *words, f"--dashboard-agent-listen-port={agent_port}"]
             with log.open("w") as output:
-                command = [*start, *words, "--node-ip-address=127.0.0.1", f"--dashboard-agent-listen-port={agent_port}"]
                 started.append(
                     subprocess.Popen(command, env=environment(plain), stdout=output, stderr=subprocess.STDOUT)
                 )
-            deadline = time.monotonic() + 60
-            while "Ray runtime started" not in log.read_text():
-                assert started[-1].poll() is None, log.read_text()
-                assert time.monotonic() < deadline, log.read_text()
-                time.sleep(0.2)
+            wait_for(log, started[-1])
         yield address
     finally:
         everything = [psutil.Process(one.pid) for one in started if one.poll() is None]
@@ -82,6 +79,16 @@ def ray_nodes(temp_dir: str, token: Path) -> Iterator[str]:
         for process in alive:
             with contextlib.suppress(psutil.NoSuchProcess):
                 process.kill()
+        for one in started:
+            one.wait()
+
+
+def wait_for(log: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while "Ray runtime started" not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.2)
 
 
 @pytest.fixture(scope="module")
@@ -103,7 +110,6 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
                 "RAY_ADDRESS": address,
                 "RAY_AUTH_MODE": "token",
                 "RAY_AUTH_TOKEN_PATH": str(token),
-                "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
                 "MLCLUSTER_HOME": str(folder / "home"),
             }
             yield TwoNodes(folder=folder, env=env)
