@@ -29,7 +29,9 @@ class NodeRecord:
         """Those that are there, are being started, or were there: Ray remembers the last thousand that went."""
         types, failed = _autoscaler_nodes()
         nodes = list(_facts(types))
-        coming = {address: name for address, name in types.items() if address not in failed}
+        # Where Ray was started by hand, the report names nodes by their ids: none of them is being started.
+        ids = {node.node_id for node in nodes}
+        coming = {address: name for address, name in types.items() if address not in failed | ids}
         return [*nodes, *self._starting.look(coming, nodes, now=time.time())]
 
 
