@@ -9,6 +9,7 @@ from pathlib import Path
 from mlcluster.cli.cluster_checking import price_list_beside
 from mlcluster.cli.leasing import price_book
 from mlcluster.cluster import (
+    NodePrices,
     PricedType,
     SlotPrice,
     cheapest_slot,
@@ -28,6 +29,17 @@ class WorkerPrices:
 
     book: PriceBook
     notes: tuple[str, ...] = ()
+    head_note: str | None = None
+    """What the head costs besides; of a cluster that is connected it is counted."""
+    types: tuple[PricedType, ...] = ()
+    """Of the cluster file; empty where the project file says the prices."""
+    source: str = ""
+    """That file's name."""
+
+    @property
+    def nodes(self) -> NodePrices:
+        """The same for whole machines."""
+        return NodePrices(book=self.book, types=self.types, source=self.source)
 
 
 def worker_prices(spec: ProjectSpec, folder: Path) -> WorkerPrices:
@@ -55,6 +67,9 @@ def worker_prices(spec: ProjectSpec, folder: Path) -> WorkerPrices:
     return WorkerPrices(
         book=PriceBook(cpu_usd_per_hour=cpu.usd_per_hour, gpu_usd_per_hour=beside),
         notes=tuple(_notes(types, [("cpu", cpu), ("gpu", gpu)])),
+        head_note=_head_note(types),
+        types=types,
+        source=path.name,
     )
 
 
@@ -68,9 +83,13 @@ def _notes(types: Sequence[PricedType], slots: Sequence[tuple[str, SlotPrice | N
             yield (
                 f"a {kind} worker is {part} of a {slot.instance_type} {bought} (${slot.usd_per_hour:.4g} an hour){more}"
             )
+
+
+def _head_note(types: Sequence[PricedType]) -> str | None:
     head = next((one for one in types if one.node.is_head and one.usd_per_hour is not None), None)
-    if head is not None:
-        yield f"the head ({head.node.instance_type}, ${head.usd_per_hour:.4g} an hour) is not in these dollars"
+    if head is None:
+        return None
+    return f"the head ({head.node.instance_type}, ${head.usd_per_hour:.4g} an hour) is not in these dollars"
 
 
 def _dearest_like(types: Sequence[PricedType], slot: SlotPrice) -> float:

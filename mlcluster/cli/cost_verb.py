@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from mlcluster.cli.node_accounts import node_accounts, node_lines
 from mlcluster.cli.options import json_option, load_project, print_json, project_options
 from mlcluster.cli.project import Project
 from mlcluster.cli.tune_stage import read_study
@@ -46,12 +47,15 @@ def cost(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     if found["trials"] and found["lost_with_workers_usd"]:
         note = "to no avail, among the trials' above: lost workers, trainings that raised"
         click.echo(f"{'lost with workers':<28} {found['lost_with_workers_usd']:>9.6f}$   {note}")
+    if found["nodes"] is not None:
+        click.echo("\n" + "\n".join(node_lines(found["nodes"], cap_usd=found["cap_usd"])))
 
 
 def run_cost(project: Project) -> dict[str, Any]:
     """Plain JSON; the stages sum up to `spent_usd`; the trials, `idle_usd` and what was lost to the search.
 
     Lost is what dead drivers have cost and no trial bears; `lost_with_workers_usd` is among the trials' dollars.
+    `nodes` is the bill of a cluster's nodes, and whose it was; None where the run was on no cluster.
     """
     run = project.workspace.latest_run()
     state = run.state()
@@ -73,6 +77,7 @@ def run_cost(project: Project) -> dict[str, Any]:
         "idle_usd": search.idle_usd,
         "stages": stages,
         "trials": trials,
+        "nodes": node_accounts(run),
     }
 
 

@@ -34,11 +34,13 @@ class Lease:
     """GPUs that are there and not leased, because nothing is cheaper on them."""
     price_notes: tuple[str, ...] = ()
     """Where the prices are from, and what they leave out; empty where the project file says them."""
+    beside_usd_per_second: float = 0.0
+    """Of the cluster's nodes beyond these workers: the head, and what others hold or nobody can use."""
 
     @property
     def usd_per_second(self) -> float:
-        """Of all workers."""
-        return all_slots_usd_per_second(self.kinds)
+        """Of all workers, and of what is paid for beside them."""
+        return all_slots_usd_per_second(self.kinds) + self.beside_usd_per_second
 
 
 def price_book(spec: ProjectSpec) -> PriceBook:
@@ -100,6 +102,9 @@ def lease_lines(lease: Lease) -> list[str]:
     lines = [", ".join(lines)]
     if lease.idle_gpus:
         lines.append(f"{lease.idle_gpus} gpu not leased: nothing is cheaper on it at its price")
+    if lease.beside_usd_per_second:
+        usd_per_hour = 3600 * lease.beside_usd_per_second
+        lines.append(f"the cluster's nodes beyond these workers, the head included: ${usd_per_hour:.4g} an hour")
     return [*lines, *lease.price_notes, *(_crossover_line(one) for one in lease.crossovers)]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from mlcluster.cost import Ledger
+from mlcluster.cost import Ledger, NoNodeLog
 from mlcluster.errors import BudgetExhausted
 
 _MARGIN_SECONDS = 1.0
@@ -19,8 +19,9 @@ _MARGIN_SECONDS = 1.0
 class StageMeter:
     """Bills each stage for the nodes that it holds."""
 
-    def __init__(self, ledger: Ledger, *, usd_per_second: float) -> None:
+    def __init__(self, ledger: Ledger, *, usd_per_second: float, nodes: NoNodeLog | None = None) -> None:
         self._ledger = ledger
+        self._nodes = nodes or NoNodeLog()
         self._usd_per_second = usd_per_second
 
     def reserve(self, stage: str, *, worst_case_seconds: float) -> None:
@@ -45,10 +46,12 @@ class StageMeter:
         """
         started = time.time()
         self._ledger.start(stage, at=started)
+        self._nodes.begin_stage(stage)
         try:
             with self._alarm(stage, started):
                 yield
         finally:
+            self._nodes.end_stage(stage)
             seconds = time.time() - started
             usd = min(seconds * self._usd_per_second, self._ledger.reserved_on(stage))
             self._ledger.settle(stage, usd, seconds=seconds, at=time.time())

@@ -71,7 +71,12 @@ def stage_forecasts(lease: Lease, *, num_rows: int) -> dict[str, StageForecast]:
 def study_budget(spec: ProjectSpec, lease: Lease, *, free_usd: float) -> StudyBudget:
     """What the search may use of the dollars that are left, and of its minutes."""
     seconds = min(spec.tune.budget.minutes * 60, free_usd / lease.usd_per_second)
-    return StudyBudget.of_kinds(lease.kinds, seconds=seconds, max_together=_MAX_TOGETHER)
+    return StudyBudget.of_kinds(
+        lease.kinds,
+        seconds=seconds,
+        beside_usd_per_second=lease.beside_usd_per_second,
+        max_together=_MAX_TOGETHER,
+    )
 
 
 def guess_sizes(profile: DataProfile, augment: AugmentSpec | None = None) -> dict[Encoding, DataSize]:

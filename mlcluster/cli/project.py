@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import cached_property
@@ -14,10 +14,11 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from mlcluster.cli.cluster_prices import worker_prices
+from mlcluster.cli.cluster_prices import WorkerPrices, worker_prices
 from mlcluster.cli.endpoint_access import read_access
-from mlcluster.cli.leasing import Machine, lease_lines, lease_workers
+from mlcluster.cli.leasing import Lease, Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
+from mlcluster.cli.node_watch import nodes_usd_per_second, watched_nodes
 from mlcluster.cli.pipeline import STAGES, Pipeline
 from mlcluster.cli.planning import (
     Plan,
@@ -41,11 +42,12 @@ from mlcluster.cli.run_options import RunOptions
 from mlcluster.cli.served_project import ServedProject
 from mlcluster.cli.stores import LaterTracker
 from mlcluster.cli.tune_stage import read_story, trial_of
-from mlcluster.cost import Ledger
+from mlcluster.cli.workspace import RunFolder
+from mlcluster.cost import Ledger, NoNodeLog
 from mlcluster.data.augment import check_group, check_images
 from mlcluster.errors import SpecError
 from mlcluster.spec import load_document, naming_lines
-from mlcluster.train import check_families
+from mlcluster.train import DataSize, Encoding, check_families
 from mlcluster.tune import StudyReport, StudyStory, TrialStory
 
 JOIN_SECONDS = 120.0
@@ -100,9 +102,7 @@ class Project(ServedProject):
             self._keys()
             read_access(self.spec.serve, self.folder)
             metric = resolve_metric(self.spec, found.task)
-            prices = worker_prices(self.spec, self.folder)
-            lease = lease_workers(self.spec, self._machine, sizes, prices.book)
-            lease = replace(lease, price_notes=prices.notes)
+            lease = self._lease(sizes)
             around = stage_forecasts(lease, num_rows=found.num_rows)
             free_usd = self.spec.tune.budget.usd - sum(stage.worst_case_usd for stage in around.values())
             budget = study_budget(self.spec, lease, free_usd=free_usd)
@@ -114,6 +114,15 @@ class Project(ServedProject):
             forecast=forecast_run(self.spec, lease, study, num_rows=found.num_rows),
             metric=metric,
         )
+
+    def _lease(self, sizes: Mapping[Encoding, DataSize]) -> Lease:
+        """Workers, and on a cluster all else that its nodes cost."""
+        prices = self._prices
+        lease = lease_workers(self.spec, self._machine, sizes, prices.book)
+        if is_on_cluster():
+            beside = max(0.0, nodes_usd_per_second(prices.nodes) - lease.usd_per_second)
+            return replace(lease, price_notes=prices.notes, beside_usd_per_second=beside)
+        return replace(lease, price_notes=(*prices.notes, *([prices.head_note] if prices.head_note else [])))
 
     def tune(self) -> dict[str, Any]:
         """Data and search."""
@@ -185,7 +194,12 @@ class Project(ServedProject):
             tracker = LaterTracker(self.spec, self.workspace)
             connect_ray(self.workspace, self._machine)
             try:
-                with naming_lines(self._document), closing(self._open(plan)) as context:
+                run = self._open_run(plan)
+                with (
+                    naming_lines(self._document),
+                    watched_nodes(run, self._prices.nodes) as nodes,
+                    closing(self._open(plan, run, nodes)) as context,
+                ):
                     pipeline = Pipeline(
                         context=context, plan=plan, tracker=tracker, port=self.options.port, started=started
                     )
@@ -240,6 +254,10 @@ class Project(ServedProject):
 
         return Machine(num_cpus=len(os.sched_getaffinity(0)), num_gpus=torch.cuda.device_count())
 
+    @cached_property
+    def _prices(self) -> WorkerPrices:
+        return worker_prices(self.spec, self.folder)
+
     def _waiting(self, text: str) -> None:
         self._progress.stage("cluster", text)
 
@@ -252,14 +270,18 @@ class Project(ServedProject):
         text = json.dumps([asked, source_digest, self.options.seed], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
-    def _open(self, plan: Plan) -> RunContext:
-        """The run's context, its ledger open, and what an interrupted attempt has left open in it booked as lost."""
+    def _open_run(self, plan: Plan) -> RunFolder:
+        """The run that is gone on with, or a new one."""
         run = self.workspace.open_run(
             self._run_key(plan.profile.source_digest), fresh=self.options.fresh, name=self.options.name
         )
         state = run.state()
         if state.get("is_finished"):
             run.update(attempt=state.get("attempt", 1) + 1, is_finished=False)
+        return run
+
+    def _open(self, plan: Plan, run: RunFolder, nodes: NoNodeLog) -> RunContext:
+        """The run's context, its ledger open, and what an interrupted attempt has left open in it booked as lost."""
         ledger = Ledger(run.ledger_path(), cap_usd=self.spec.tune.budget.usd, now=time.time())
         usd_per_second = plan.study.budget.usd_per_second
         lost = ledger.close_open_reservations(usd_per_second=usd_per_second, now=time.time())
@@ -272,9 +294,10 @@ class Project(ServedProject):
             run=run,
             lease=plan.lease,
             ledger=ledger,
-            meter=StageMeter(ledger, usd_per_second=usd_per_second),
+            meter=StageMeter(ledger, usd_per_second=usd_per_second, nodes=nodes),
             progress=self._progress,
             sources=self._catalogue.cache,
             keys=self._keys(),
+            nodes=nodes,
             seed=self.options.seed,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mlcluster.cli.bundle_keys import BundleKeys
@@ -12,7 +12,7 @@ from mlcluster.cli.metering import StageMeter
 from mlcluster.cli.progress import Progress
 from mlcluster.cli.ray_local import LocalRay
 from mlcluster.cli.workspace import RunFolder, Workspace
-from mlcluster.cost import Ledger
+from mlcluster.cost import Ledger, NoNodeLog
 from mlcluster.data import SourceCache
 from mlcluster.spec import ProjectSpec
 
@@ -32,6 +32,8 @@ class RunContext:
     sources: SourceCache
     keys: BundleKeys
     seed: int
+    nodes: NoNodeLog = field(default_factory=NoNodeLog)
+    """What is seen of the cluster's nodes, and told of the work on them."""
 
     def close(self) -> None:
         """Lets go of the ledger."""

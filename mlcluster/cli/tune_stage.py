@@ -108,6 +108,7 @@ def _search(context: RunContext, snapshot: DatasetSnapshot, tracker: Callable[[]
         folder=context.run.study,
         progress=context.progress.study,
         together=_trainer_together(data, checkpoints, plan.metric, measure),
+        nodes=context.nodes,
     )
     write_json(context.run.study / _RESULT_FILE, study_to_json(result))
     write_json(

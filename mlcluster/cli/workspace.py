@@ -1,7 +1,7 @@
 """Where a project keeps what it made: one folder, one subfolder a run.
 
     .mlcluster/
-        runs/0001-1f2e3d4c5b6a/   run.json, ledger-1.jsonl, snapshot/, study/, bundle/, ...
+        runs/0001-1f2e3d4c5b6a/   run.json, ledger-1.jsonl, nodes-1.jsonl, snapshot/, study/, bundle/, ...
         predictions/              what was answered (JSON lines)
         sources/                  what was fetched and joined; may be removed while nothing runs
         catalog.jsonl             the versions that were seen of each source
@@ -183,6 +183,10 @@ class RunFolder:
     def ledger_path(self) -> Path:
         """Of the attempt that is going on: a run that was finished begins a new one when it is asked for again."""
         return self.path / f"ledger-{self.state().get('attempt', 1)}.jsonl"
+
+    def node_log_path(self) -> Path:
+        """What the attempt that is going on has seen of its cluster's nodes; on a local Ray there is none."""
+        return self.path / f"nodes-{self.state().get('attempt', 1)}.jsonl"
 
     def state(self) -> dict[str, Any]:
         """What the stages have left so far; empty at first."""

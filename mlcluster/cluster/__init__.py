@@ -2,6 +2,7 @@
 
 In: a Ray cluster file (or KubeRay's), a price list, what the project asks of a node. Out: a `ClusterPlan`, its
 `Finding`s before a node is started, and dollars per hour. Of a cluster that runs: what has joined it (`ray_members`),
+and what each machine costs (`ray_nodes`),
 how a job on it has ended (`ray_jobs`), its keys. Not here: starting it, which `ray up` does; what runs on it.
 """
 
@@ -13,6 +14,7 @@ from mlcluster.cluster.forecast import HourlyForecast, forecast_hour
 from mlcluster.cluster.kube_checks import kube_findings
 from mlcluster.cluster.kube_reading import KubeCluster, kube_cluster, read_kube_plan
 from mlcluster.cluster.kube_schema import crd_findings, read_schemas
+from mlcluster.cluster.node_pricing import NodeFacts, NodePrices
 from mlcluster.cluster.plan import ClusterPlan, NodeType
 from mlcluster.cluster.price_list import NodePrice, PriceList, read_price_list
 from mlcluster.cluster.pricing import PricedType, price_findings, price_types
@@ -30,8 +32,10 @@ __all__ = [
     "HourlyForecast",
     "KubeCluster",
     "Level",
+    "NodeFacts",
     "NodeOffer",
     "NodePrice",
+    "NodePrices",
     "NodeType",
     "PriceList",
     "PricedType",

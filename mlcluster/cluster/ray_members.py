@@ -87,6 +87,7 @@ def _missing() -> tuple[str, ...] | None:
         return None
     launching = [f"{number} x {kind}" for kind, number in report["pending_launches"].items()]
     failed = {address for address, _ in report["failed_nodes"]}
-    joined = {node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]}
+    # Where Ray was started by hand, the report names nodes by their ids.
+    joined = {node[key] for node in ray.nodes() if node["Alive"] for key in ("NodeManagerAddress", "NodeID")}
     known = set(report["node_type_mapping"] or ())
     return (*sorted(known - failed - joined), *launching)

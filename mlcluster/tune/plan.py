@@ -29,7 +29,7 @@ class StudyBudget:
     seconds: float
     num_slots: int
     usd_per_second: float
-    """Of all slots together, idle or busy."""
+    """Of all slots together, idle or busy, and of what stands beside them."""
     max_trials: int | None = None
     """Ends the study after that many, for tests and comparisons; money ends it otherwise."""
     max_together: int = 1
@@ -46,13 +46,19 @@ class StudyBudget:
 
     @classmethod
     def of_kinds(
-        cls, kinds: Sequence[WorkerKind], *, seconds: float, max_trials: int | None = None, max_together: int = 1
+        cls,
+        kinds: Sequence[WorkerKind],
+        *,
+        seconds: float,
+        beside_usd_per_second: float = 0.0,
+        max_trials: int | None = None,
+        max_together: int = 1,
     ) -> StudyBudget:
-        """All slots of these kinds, for so long."""
+        """All slots of these kinds, for so long; `beside` is of what is paid for with them, as the head."""
         return cls(
             seconds=seconds,
             num_slots=sum(kind.num_slots for kind in kinds),
-            usd_per_second=all_slots_usd_per_second(kinds),
+            usd_per_second=all_slots_usd_per_second(kinds) + beside_usd_per_second,
             max_trials=max_trials,
             max_together=max_together,
             kinds=tuple(kinds),

@@ -74,7 +74,7 @@ class Purse:
 
     def usd_so_far(self, now: float) -> float:
         """Of this study: what earlier drivers spent, and this one's nodes until now."""
-        return self._spent_before_usd + (now - self._started_at) * self._budget.usd_per_second
+        return self._spent_before_usd + self._lease.usd_until(now)
 
     def seconds_so_far(self, now: float) -> float:
         """The same in seconds of wall clock."""
@@ -83,6 +83,10 @@ class Purse:
     def is_overdrawn(self, now: float) -> bool:
         """Whether it is later than was paid for."""
         return now > self._lease.paid_until
+
+    def reprice(self, usd_per_second: float, now: float) -> None:
+        """All nodes cost so much from now on; never less than was planned with."""
+        self._lease.reprice(max(usd_per_second, self._budget.usd_per_second), now=now)
 
     def keep_open(self, now: float) -> bool:
         """Keeps the nodes paid for while no worker is up; False where the money or the minutes for that are gone."""

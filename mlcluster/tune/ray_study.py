@@ -30,6 +30,7 @@ from ray.tune.search import Searcher
 from ray.tune.stopper import Stopper
 
 from mlcluster.cluster.ray_members import LeavingNodes
+from mlcluster.cost import NoNodeLog
 from mlcluster.errors import ClusterError
 from mlcluster.spec import Device
 from mlcluster.train import FAMILIES, Segment, TrialReport, warm_up
@@ -46,12 +47,19 @@ MAX_STILLBORN = 3
 
 
 def run_study_on_ray(
-    study: Study, trainer: Trainer, *, folder: Path, progress: Progress, together: TrainerTogether | None = None
+    study: Study,
+    trainer: Trainer,
+    *,
+    folder: Path,
+    progress: Progress,
+    together: TrainerTogether | None = None,
+    nodes: NoNodeLog | None = None,
 ) -> StudyResult:
     """Drives `study` to its end on the connected Ray cluster, each slot with the resources of its kind.
 
     `trainer` runs in the workers (it is sent once, through the object store), and so does `together`, for several
     segments as one; without it they are trained one after the other. `progress` is called after each event.
+    `nodes` is told what is trained where, and tells what they cost.
 
     Raises:
         ClusterError: no worker comes up. What the nodes have cost is on the bill.
@@ -63,7 +71,7 @@ def run_study_on_ray(
     # A lost worker is a line of ours, with what becomes of the trial; Tune would add a traceback and a list.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     study.pay_for_workers()
-    dispatcher = _Dispatcher(study, progress)
+    dispatcher = _Dispatcher(study, progress, nodes or NoNodeLog())
     trainable = tune.with_resources(_with_parameters(study, trainer, together), _resources_by_worker(study))
     tuner = tune.Tuner(
         trainable,
@@ -160,8 +168,9 @@ class PieceTrainable(tune.Trainable):
 class _Dispatcher:
     """Hands pieces to workers that are up, so that none waits for a worker that may never come."""
 
-    def __init__(self, study: Study, progress: Progress) -> None:
+    def __init__(self, study: Study, progress: Progress, nodes: NoNodeLog) -> None:
         self._study = study
+        self._nodes = nodes
         self._progress = progress
         self._at_work: dict[str, tuple[Segment, ...]] = {}
         """What each worker trains, by Tune's trial id."""
@@ -204,6 +213,7 @@ class _Dispatcher:
 
     @property
     def is_done(self) -> bool:
+        self._study.reprice(self._nodes.usd_per_second)
         if self._at_work:
             return self._study.is_overdue
         if self.is_hopeless or all(kind.name in self._useless for kind in self._kinds):
@@ -225,7 +235,7 @@ class _Dispatcher:
         piece = self._at_work.pop(trial.trial_id, ())
         if piece:
             self._has_no_piece.clear()
-            self._take_in(piece, result)
+            self._take_in(trial.trial_id, piece, result)
             self._progress(self._study)
         self._node_ids[trial.trial_id] = result["node_id"]
         if self._is_leaving(trial):
@@ -258,19 +268,22 @@ class _Dispatcher:
             self._num_stillborn[worker] += worker not in self._up
             log.warning("a worker ended that had nothing to do")
             return
+        self._nodes.end_work(trial.trial_id, is_lost=True)
         names = " ".join(segment.trial_id for segment in piece)
         log.warning("lost trial_id=%s: its worker ended; going on from its last checkpoint", names)
         self._has_no_piece.clear()
         self._study.lose(piece[0].trial_id, "its worker ended")
         self._progress(self._study)
 
-    def _take_in(self, piece: tuple[Segment, ...], result: Mapping[str, Any]) -> None:
+    def _take_in(self, worker: str, piece: tuple[Segment, ...], result: Mapping[str, Any]) -> None:
         if "error" in result:
+            self._nodes.end_work(worker, is_lost=True)
             log.warning("failed trial_id=%s: %s", piece[0].trial_id, result["error"])
             self._study.fail(piece[0].trial_id, result["error"])
             return
-        for fields in json.loads(result["reports"]):
-            report = TrialReport.from_json(fields)
+        reports = [TrialReport.from_json(fields) for fields in json.loads(result["reports"])]
+        self._nodes.end_work(worker, seconds={report.trial_id: report.seconds for report in reports})
+        for report in reports:
             decision = self._study.report(report)
             log.info("%s trial_id=%s: %s", decision.action, report.trial_id, decision.reason)
 
@@ -280,6 +293,12 @@ class _Dispatcher:
         if not piece:
             return False
         self._at_work[trial.trial_id] = piece
+        self._nodes.begin_work(
+            trial.trial_id,
+            node_id=self._node_ids[trial.trial_id],
+            resources=self._study.plan.budget.kind(worker).resources,
+            trials=[segment.trial_id for segment in piece],
+        )
         # An actor does what it is told in the order in which it is told, so this comes before the step that trains it.
         trial.temporary_state.ray_actor.hand.remote(piece)
         return True

@@ -97,6 +97,10 @@ class Study:
         """Keeps the nodes paid for while no worker is up; False where the money or the minutes for that are gone."""
         return self._purse.keep_open(self._clock())
 
+    def reprice(self, usd_per_second: float) -> None:
+        """What all nodes of the cluster cost from now on, idle or busy, the head and those of no use here included."""
+        self._purse.reprice(usd_per_second, self._clock())
+
     def next_piece(self, worker: Device | None = None) -> tuple[Segment, ...]:
         """What a free worker of a kind should train now as one; empty where there is nothing, or none is free.
 

@@ -26,8 +26,8 @@ def test_a_worker_costs_its_share_of_the_cheapest_node() -> None:
     assert found.notes == (
         "a cpu worker is 1/8 of a n2d-standard-8 on spot ($0.004261 an hour); where that falls back, up to $0.04225",
         "a gpu worker is the whole of a g2-standard-4 on spot ($0.23 an hour); where that falls back, up to $0.76",
-        "the head (e2-standard-2, $0.06701 an hour) is not in these dollars",
     )
+    assert found.head_note == "the head (e2-standard-2, $0.06701 an hour) is not in these dollars"
 
 
 def test_kinds_that_no_type_holds_keep_the_price_of_the_project_file() -> None:

@@ -1,0 +1,46 @@
+"""A machine costs from its launch: the minutes before it joins are a node of their own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mlcluster.cluster import NodeFacts
+from mlcluster.cluster.starting_nodes import StartingNodes
+
+JOINED = NodeFacts(
+    node_id="ab",
+    address="10.0.0.2",
+    node_type="cpu-spot",
+    is_spot=True,
+    is_head=False,
+    resources={"CPU": 8.0},
+    launched_at=190.0,
+    released_at=None,
+)
+TYPES = {"10.0.0.2": "cpu-spot"}
+
+
+def test_a_machine_that_boots_is_a_node_until_it_joins() -> None:
+    starting = StartingNodes()
+    (booting,) = starting.look(TYPES, [], now=60.0)
+    assert (booting.node_type, booting.launched_at, booting.released_at) == ("cpu-spot", 60.0, None)
+    assert starting.look(TYPES, [], now=120.0) == [booting]
+    assert starting.look(TYPES, [JOINED], now=200.0) == [replace(booting, released_at=190.0)]
+    assert starting.look(TYPES, [JOINED], now=205.0) == [replace(booting, released_at=190.0)]
+
+
+def test_a_machine_that_never_joins_ends_when_the_autoscaler_lets_it_go() -> None:
+    starting = StartingNodes()
+    assert len(starting.look(TYPES, [], now=60.0)) == 1
+    assert starting.look({}, [], now=120.0) == []
+
+
+def test_a_machine_that_is_there_from_the_first_look_on_does_not_start() -> None:
+    assert StartingNodes().look(TYPES, [JOINED], now=200.0) == []
+
+
+def test_a_machine_whose_ray_went_costs_until_it_is_back_or_gone() -> None:
+    starting = StartingNodes()
+    starting.look(TYPES, [JOINED], now=200.0)
+    (again,) = starting.look(TYPES, [replace(JOINED, released_at=250.0)], now=255.0)
+    assert (again.launched_at, again.released_at) == (255.0, None)
