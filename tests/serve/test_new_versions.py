@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -12,7 +13,6 @@ import pytest
 from mlcluster.errors import ClusterError
 from mlcluster.serve import Endpoint
 from tests.registry.bundles import sample_bundle, sample_table
-from tests.serve.bad_replicas import Answers500, AnswersNaN, AnswersOtherwise, FailsToLoad, Slow, TooSlow
 from tests.serve.load import Load
 from tests.serve.test_ray_serving import free_port, plan_for
 
@@ -35,14 +35,14 @@ def endpoint(ray_session: None) -> Iterator[Endpoint]:
 @pytest.mark.parametrize(
     ("bad", "reason"),
     [
-        (FailsToLoad, "ValueError: the weights are of another model"),
-        (Answers500, "the new version answered 500 when it was tried"),
-        (AnswersNaN, "answered numbers that are not finite"),
-        (AnswersOtherwise, r"answered \[0\.5, 0\.5\], and its bundle says"),
-        (TooSlow, r"serve\.slowest_ms = 1000 is less than the 1\d\d\d ms"),
+        ("FailsToLoad", "ValueError: the weights are of another model"),
+        ("Answers500", "the new version answered 500 when it was tried"),
+        ("AnswersNaN", "answered numbers that are not finite"),
+        ("AnswersOtherwise", r"answered \[0\.5, 0\.5\], and its bundle says"),
+        ("TooSlow", r"serve\.slowest_ms = 1000 is less than the 1\d\d\d ms"),
     ],
 )
-def test_a_bad_new_version_never_takes_over(endpoint: Endpoint, bad, reason: str) -> None:
+def test_a_bad_new_version_never_takes_over(endpoint: Endpoint, bad: str, reason: str) -> None:
     from ray import serve
 
     from mlcluster.serve.ray_deploy import deploy
@@ -52,7 +52,7 @@ def test_a_bad_new_version_never_takes_over(endpoint: Endpoint, bad, reason: str
         Load(f"{endpoint.url}/invocations", body=BODY) as load,
         pytest.raises(ClusterError, match=rf"{reason}.* The version that was served goes on\."),
     ):
-        deploy(plan, replica_type=bad, timeout_seconds=90)
+        deploy(plan, replica_type=replica_type(bad), timeout_seconds=90)
     assert load.answers
     assert load.lost == []
     assert {json.loads(text)["metadata"]["model_version"] for _, text, _ in load.answers} == {"1"}
@@ -76,7 +76,7 @@ def test_more_load_brings_more_replicas_and_less_takes_them_away_without_a_lost_
         upscale_delay_seconds=1.0,
         downscale_delay_seconds=3.0,
     )
-    app = deploy(plan, replica_type=Slow).app_name
+    app = deploy(plan, replica_type=replica_type("Slow")).app_name
 
     def num_running() -> int:
         return serve.status().applications[app].deployments["model"].replica_states.get("RUNNING", 0)
@@ -94,6 +94,13 @@ def test_more_load_brings_more_replicas_and_less_takes_them_away_without_a_lost_
         wait_for(1)
     assert len(quiet.answers) > 10
     assert busy.lost == quiet.lost == []
+
+
+def replica_type(name: str) -> Any:
+    """Of `bad_replicas`, which brings Ray Serve: it warns of itself when it is imported."""
+    from tests.serve import bad_replicas
+
+    return getattr(bad_replicas, name)
 
 
 def port_of(endpoint: Endpoint) -> int:
