@@ -283,7 +283,7 @@ def test_everything_ends_with_the_process_that_is_watched(site) -> None:
         num_slots=1,
     )
     folder = Path(tempfile.mkdtemp(prefix="mlc-front-"))
-    FrontDoor(plan, folder=folder, watched_pid=watched.pid)
+    door = FrontDoor(plan, folder=folder, watched_pid=watched.pid)
     keeper = int((folder / "keeper.pid").read_text())
     haproxy = psutil.Process(keeper).children()[0]
     watched.kill()
@@ -293,3 +293,4 @@ def test_everything_ends_with_the_process_that_is_watched(site) -> None:
         time.sleep(0.05)
     assert not folder.exists()
     assert not is_alive(haproxy.pid)
+    door.close()
