@@ -41,7 +41,8 @@ def test_one_setting_encrypts_the_calls_between_machines_and_keeps_out_who_has_n
         with cluster.tunnels():
             cluster.wait_until(lambda: cluster.num_alive() == 2, seconds=60)
         done = cluster.head.run("bash", "-c", f". ~/.ray/env; python -c '{SUM}'", check=False)
-        assert done.stdout.split()[-2:] == ["sum", "2000011"], done.stderr
+        # Ray's autoscaler may have a word of its own after it.
+        assert "sum 2000011" in done.stdout.splitlines(), done.stderr
         assert "mlcluster node" in certificate_of(cluster.head, 6379)
         (stranger.disk / ".ray").mkdir(mode=0o700)
         (stranger.disk / ".ray" / "auth_token").write_text(cluster.token)

@@ -98,6 +98,8 @@ def test_ctrl_c_leaves_the_job_running_and_says_how_to_come_back(cluster: LocalC
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # Whoever runs the tests in the background may have had it ignored.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # noqa: PLW1509 - nothing but this
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

@@ -65,11 +65,19 @@ class Drivers:
             shutil.rmtree(temp_dir.read_text(), ignore_errors=True)
 
 
+def command_of(process: psutil.Process) -> str:
+    """Empty of one that has ended, or is about to."""
+    try:
+        return " ".join(process.cmdline())
+    except psutil.Error:
+        return ""
+
+
 @pytest.fixture
 def drivers(tmp_path: Path) -> Iterator[Drivers]:
     yield Drivers(tmp_path)
     children = psutil.Process().children(recursive=True)
-    ours = [child for child in children if str(tmp_path) in " ".join(child.cmdline())]
+    ours = [child for child in children if str(tmp_path) in command_of(child)]
     Drivers(tmp_path).reap([*ours, *(descendant for child in ours for descendant in child.children(recursive=True))])
 
 
