@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from mlcluster.cost.line_file import cut_torn_line, open_locked
 from mlcluster.errors import ClusterError
 
 Operation = Literal["open", "reserve", "start", "settle", "lose", "share"]
@@ -65,8 +66,7 @@ class Ledger:
         self.cap_usd = cap_usd
         self._accounts: dict[str, _Account] = {}
         self._shares: dict[tuple[str, str], float] = {}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = _open_locked(path)
+        self._file = open_locked(path)
         try:
             for entry in self._read_back():
                 self._apply(entry)
@@ -176,9 +176,7 @@ class Ledger:
 
     def _read_back(self) -> Iterator[LedgerEntry]:
         """What earlier processes wrote; a torn last line is cut off, for its promise was never acted on."""
-        whole_bytes = _whole_lines_bytes(self._path)
-        if whole_bytes < self._path.stat().st_size:
-            os.truncate(self._path, whole_bytes)
+        cut_torn_line(self._path)
         yield from read_ledger(self._path)
 
     def _apply(self, entry: LedgerEntry) -> None:
@@ -232,20 +230,3 @@ def _entry_from(record: dict[str, Any]) -> LedgerEntry:
     if not is_known or not math.isfinite(entry.usd):
         raise ValueError("no operation of a ledger")
     return entry
-
-
-def _whole_lines_bytes(path: Path) -> int:
-    return path.read_bytes().rfind(b"\n") + 1
-
-
-def _open_locked(path: Path) -> Any:
-    import fcntl
-
-    file = path.open("ab")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        file.close()
-        raise ClusterError(f"{path.name} is in use by another process; wait for that run to end.") from error
-    path.chmod(0o600)
-    return file

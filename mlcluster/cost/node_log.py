@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from mlcluster.cost.line_file import cut_torn_line, open_locked
 from mlcluster.cost.prices import SECONDS_PER_HOUR
-from mlcluster.errors import ClusterError
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,16 +75,8 @@ class NodeLog(NoNodeLog):
         self._lock = threading.Lock()
         self._present: dict[str, Node] = {}
         self._gone: set[str] = set()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("ab")
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._file.close()
-            raise ClusterError(f"{path.name} is in use by another process; wait for that run to end.") from error
-        path.chmod(0o600)
-        content = path.read_bytes()
-        os.truncate(path, content.rfind(b"\n") + 1)
+        self._file = open_locked(path)
+        cut_torn_line(path)
         self._append("open")
 
     @property

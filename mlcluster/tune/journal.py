@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mlcluster.cost.line_file import cut_torn_line
 from mlcluster.errors import ClusterError
 
 EventKind = Literal["begin", "line", "unline", "start", "report", "lost", "failed", "decision", "interrupted", "end"]
@@ -39,7 +40,7 @@ class Journal:
         path.parent.mkdir(parents=True, exist_ok=True)
         self.past = tuple(read_journal(path)) if path.exists() else ()
         if path.exists():
-            os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+            cut_torn_line(path)
         self._file = path.open("ab")
         self._is_on_disk = True
         path.chmod(0o600)
