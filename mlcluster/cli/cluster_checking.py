@@ -123,7 +123,7 @@ def _priced(
     path: Path, plan: ClusterPlan, document: YamlDocument, findings: list[Finding], spec: ProjectSpec | None
 ) -> ClusterReport:
     try:
-        prices = read_price_list(price_list_beside(path))
+        prices = read_price_list(_price_list_beside(path))
     except SpecError as error:
         prices = PriceList(source=FILE_NAME, prices={})
         findings = [*findings, *_of_price_list(str(error))]
@@ -142,7 +142,17 @@ def _priced(
     )
 
 
-def price_list_beside(path: Path) -> Path:
+def read_priced(path: Path) -> tuple[ClusterPlan, tuple[PricedType, ...]]:
+    """A Ray cluster file and its node types with their prices, for those who need it right: see `check_cluster`.
+
+    Raises:
+        SpecError: the file or its price list is not there or wrong.
+    """
+    plan = read_plan(read_documents(path)[0])
+    return plan, price_types(plan, read_price_list(_price_list_beside(path)))
+
+
+def _price_list_beside(path: Path) -> Path:
     """The price list of a cluster file: in its folder, or in the one above (as for `kuberay/`)."""
     above = path.resolve().parent.parent / FILE_NAME
     here = path.resolve().parent / FILE_NAME

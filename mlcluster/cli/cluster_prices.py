@@ -6,17 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcluster.cli.cluster_checking import price_list_beside
+from mlcluster.cli.cluster_checking import read_priced
 from mlcluster.cli.leasing import price_book
 from mlcluster.cluster import (
     NodePrices,
     PricedType,
     SlotPrice,
     cheapest_slot,
-    price_types,
-    read_documents,
-    read_plan,
-    read_price_list,
 )
 from mlcluster.cost import PriceBook, cpu_workers, gpu_workers
 from mlcluster.errors import SpecError
@@ -54,7 +50,7 @@ def worker_prices(spec: ProjectSpec, folder: Path) -> WorkerPrices:
     path = folder / spec.prices.cluster
     if not path.is_file():
         raise SpecError(f"prices.cluster = {spec.prices.cluster} is no file in {folder}; name one of cluster-configs/.")
-    types = price_types(read_plan(read_documents(path)[0]), read_price_list(price_list_beside(path)))
+    _, types = read_priced(path)
     cpu = cheapest_slot(types, cpu_workers(own, num_slots=1).resources)
     gpu = cheapest_slot(types, gpu_workers(own, num_slots=1).resources)
     if cpu is None:

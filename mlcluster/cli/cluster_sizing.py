@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlcluster.cli.cluster_checking import price_list_beside
+from mlcluster.cli.cluster_checking import read_priced
 from mlcluster.cluster import (
     ElasticPlan,
     Goal,
@@ -15,10 +15,6 @@ from mlcluster.cluster import (
     best_static_plan,
     halving_stages,
     plan_nodes,
-    price_types,
-    read_documents,
-    read_plan,
-    read_price_list,
 )
 from mlcluster.cluster.slots import slots_on
 from mlcluster.errors import SpecError
@@ -56,8 +52,7 @@ def find_sizes(path: Path, question: SizeQuestion) -> Sizes:
     Raises:
         SpecError: the file or its prices are wrong, or no type of it can hold such a trial.
     """
-    plan = read_plan(read_documents(path)[0])
-    types = price_types(plan, read_price_list(price_list_beside(path)))
+    plan, types = read_priced(path)
     request = {"CPU": 1.0, "GPU": 1.0} if question.on_gpu else {"CPU": 1.0}
     offers = [offer for one in types if (offer := _offer(one, request, plan.max_workers)) is not None]
     if not offers:

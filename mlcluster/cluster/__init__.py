@@ -1,9 +1,9 @@
 """Which machines, at what price, in which health?
 
 In: a Ray cluster file (or KubeRay's), a price list, what the project asks of a node. Out: a `ClusterPlan`, its
-`Finding`s before a node is started, and dollars per hour. Of a cluster that runs: what has joined it (`ray_members`),
-and what each machine costs (`ray_nodes`),
-how a job on it has ended (`ray_jobs`), its keys. Not here: starting it, which `ray up` does; what runs on it.
+`Finding`s before a node is started, and dollars per hour. Of a cluster that runs: what has joined it (`ray_members`)
+and what each machine costs (`ray_nodes`), how a job on it has ended (`ray_jobs`), its keys. Not here: starting it,
+which `ray up` does; what runs on it.
 """
 
 from mlcluster.cluster.capacity import Request, capacity_findings, requests_of

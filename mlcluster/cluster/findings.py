@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -37,6 +38,14 @@ def key_value(path: KeyPath, value: Any) -> str:
         return key
     text = " ".join(str(value).split())
     return f"{key} = {text if len(text) <= _MAX_CHARS else text[: _MAX_CHARS - 3] + '...'}"
+
+
+def unknown_key(breach: Any) -> tuple[str, list[str], str | None]:
+    """Of a breach of `additionalProperties` as jsonschema tells it: the key, those that are known, the nearest."""
+    known = list(breach.schema["properties"])
+    unknown = next(key for key in breach.instance if key not in known)
+    near = difflib.get_close_matches(str(unknown), known, n=1, cutoff=0.6)
+    return unknown, known, near[0] if near else None
 
 
 def value_at(values: Any, path: KeyPath) -> Any:

@@ -6,7 +6,6 @@ dropped by the API server without a word, so here it is an error; a quantity or 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import jsonschema
 import yaml
 
 from mlcluster.cluster.documents import LOADER, KeyPath
-from mlcluster.cluster.findings import Finding, key_value, value_at
+from mlcluster.cluster.findings import Finding, key_value, unknown_key, value_at
 from mlcluster.errors import SpecError
 from mlcluster.spec import YamlDocument
 
@@ -89,14 +88,12 @@ def crd_findings(document: YamlDocument, schemas: Schemas) -> list[Finding]:
 def _explain(error: Any, document: YamlDocument) -> Finding:
     path: KeyPath = tuple(error.absolute_path)
     if error.validator == "additionalProperties":
-        known = list(error.schema["properties"])
-        unknown = next(key for key in error.instance if key not in known)
-        near = difflib.get_close_matches(str(unknown), known, n=1, cutoff=0.6)
+        unknown, _, near = unknown_key(error)
         return Finding(
             level="error",
             where=document.where((*path, unknown)),
             problem=f"{key_value((*path, unknown), None)} is no key of {document.values['kind']}, and would be dropped",
-            fix=f"did you mean {near[0]}" if near else "remove it",
+            fix=f"did you mean {near}" if near else "remove it",
         )
     value = value_at(document.values, path)
     shown = None if isinstance(value, Mapping | list) else value

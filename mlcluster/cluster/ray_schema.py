@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import difflib
 import json
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import ray
 from ray.autoscaler._private.util import prepare_config, validate_config
 
 from mlcluster.cluster.documents import KeyPath
-from mlcluster.cluster.findings import Finding, key_value
+from mlcluster.cluster.findings import Finding, key_value, unknown_key
 from mlcluster.spec import YamlDocument
 
 _FIX = "see Ray's reference of cluster files, and the ones in cluster-configs/"
@@ -35,14 +34,12 @@ def _schema() -> Any:
 def _explain(error: Any, document: YamlDocument) -> Finding:
     path: KeyPath = tuple(error.absolute_path)
     if error.validator == "additionalProperties" and "properties" in error.schema:
-        known = list(error.schema["properties"])
-        unknown = next(key for key in error.instance if key not in known)
-        near = difflib.get_close_matches(str(unknown), known, n=1, cutoff=0.6)
+        unknown, known, near = unknown_key(error)
         return Finding(
             level="error",
             where=document.where((*path, unknown)),
             problem=f"{key_value((*path, unknown), None)} is no key that Ray knows",
-            fix=f"did you mean {near[0]}" if near else f"remove it, or use one of {', '.join(known)}",
+            fix=f"did you mean {near}" if near else f"remove it, or use one of {', '.join(known)}",
         )
     shown = error.instance if isinstance(error.instance, str | int | float) else None
     return Finding(

@@ -1,4 +1,4 @@
-"""Files of JSON lines that outlive the process which writes them: one writer at a time, and a torn last line is cut off.
+"""Files of JSON lines that outlive the process which writes them: one writer at a time, a torn last line is cut off.
 
 A line that was torn was never acted on, so nothing is lost with it.
 """
