@@ -6,7 +6,6 @@ A key has 256 random bits, so that its SHA-256 alone tells nothing of it: no sal
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from pydantic import Field, PositiveInt, TypeAdapter, ValidationError
 
 from mlcluster.errors import SpecError
+from mlcluster.serve.private_file import replace_private
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _PREFIX = "mlc_"
@@ -66,12 +66,7 @@ class ApiKeys:
 
     def write(self, path: Path) -> None:
         """Into the file, for its owner alone, in one step."""
-        temporary = path.with_name(path.name + ".new")
-        temporary.unlink(missing_ok=True)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_FILE.dump_json(self.keys, indent=1) + b"\n")
-        temporary.replace(path)
+        replace_private(path, _FILE.dump_json(self.keys, indent=1).decode() + "\n")
 
     def with_new(self, name: str, *, per_second: int | None, per_day: int | None) -> tuple[ApiKeys, str]:
         """These and a new one; and its secret, which is kept nowhere.

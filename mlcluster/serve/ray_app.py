@@ -29,7 +29,7 @@ from mlcluster.serve.records import JsonlRecordSink, NoRecords, RecordSink
 from mlcluster.serve.replica_server import Drained, ReplicaServer
 from mlcluster.serve.replica_slots import ReplicaSocket
 
-DEPLOYMENT = "model"
+_DEPLOYMENT = "model"
 _LOAD_ATTEMPTS = 3
 _HEALTH_SECONDS = 1.0
 _LOOK_BACK_SECONDS = 4.0
@@ -150,7 +150,7 @@ def _deployment(plan: ServePlan, replica_type: type[ModelReplica], num_at_first:
     )
     return serve.deployment(
         serve.ingress()(replica_type),
-        name=DEPLOYMENT,
+        name=_DEPLOYMENT,
         autoscaling_config=autoscaling,
         # Room above the replica's own limit, so that it is the replica that answers 429, with Retry-After.
         max_ongoing_requests=plan.max_ongoing + max(8, plan.max_ongoing // 4),

@@ -61,7 +61,7 @@ def deploy(
         try_out(application.first_replica(), probe)
     except ClusterError as error:
         application.delete()
-        if front.app:
+        if front.call("app"):
             raise ClusterError(f"{error} The version that was served goes on.") from error
         front.end()
         raise

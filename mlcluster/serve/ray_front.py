@@ -44,13 +44,16 @@ class Front:
         self._door = FrontDoor.kept(self._folder, watched_pid=self._raylet_pid)
         threading.Thread(target=self._tend, daemon=True).start()
 
-    def open(self, plan: FrontPlan) -> str:
-        """Opens the door, or has it go on under this plan; gives the application that answers, empty at first."""
+    def open(self, plan: FrontPlan) -> None:
+        """Opens the door, or has it go on under this plan."""
         if self._door is None:
             self._door = FrontDoor(plan, folder=self._folder, watched_pid=self._raylet_pid)
         else:
             self._door.reopen(plan)
-        return self._door.app
+
+    def app(self) -> str:
+        """The application that answers; empty where none does."""
+        return "" if self._door is None else self._door.app
 
     def register(self, replica: ReplicaSocket) -> float:
         """See `FrontDoor.register`."""
@@ -106,7 +109,7 @@ def open_front(name: str, plan: FrontPlan) -> FrontHandle:
         **options, num_cpus=0, max_restarts=-1, max_task_retries=3, resources=_HEAD, max_concurrency=8
     )
     handle = FrontHandle(actor.remote(name))
-    handle.app = handle.call("open", plan)
+    handle.call("open", plan)
     return handle
 
 
@@ -123,8 +126,6 @@ class FrontHandle:
 
     def __init__(self, actor: Any) -> None:
         self._actor = actor
-        self.app = ""
-        """The application that answered when the front was opened; empty where none did."""
 
     def call(self, method: str, *arguments: Any) -> Any:
         """Calls a method of `Front`.

@@ -76,15 +76,15 @@ class Site:
 
     def worker(self, title: str) -> psutil.Process:
         """The process that Ray has given a title which begins so."""
-        for raylet in self._raylets():
-            for process in raylet.children(recursive=True):
-                if " ".join(process.cmdline()).startswith(title):
-                    return process
-        raise AssertionError(f"no process is titled {title}")
+        return _titled(title, self._raylets())
 
     def replica(self) -> psutil.Process:
+        return self.worker(self._replica_title)
+
+    @property
+    def _replica_title(self) -> str:
         assert self.endpoint is not None
-        return self.worker(f"ray::ServeReplica:{self.endpoint.app_name}:")
+        return f"ray::ServeReplica:{self.endpoint.app_name}:"
 
     def keeper(self) -> psutil.Process:
         """Of the front door."""
@@ -94,21 +94,13 @@ class Site:
 
     def kill_a_node(self) -> None:
         """A worker node that has a replica, with all that runs on it; another one comes in its place."""
-        head, *workers = self._raylets()
-        busy = next(raylet for raylet in workers if raylet in self.replica_on_a_worker(head).parents())
+        _, *workers = self._raylets()
+        above = _titled(self._replica_title, workers).parents()
+        busy = next(raylet for raylet in workers if raylet in above)
         for process in [*busy.children(recursive=True), busy]:
             process.kill()
         self._nodes = [node for node in self._nodes if _raylet_pid(node) != busy.pid]
         self._nodes.append(self._cluster.add_node(**_NODE))
-
-    def replica_on_a_worker(self, head: psutil.Process) -> psutil.Process:
-        assert self.endpoint is not None
-        title = f"ray::ServeReplica:{self.endpoint.app_name}:"
-        for raylet in self._raylets():
-            for process in raylet.children(recursive=True) if raylet != head else ():
-                if " ".join(process.cmdline()).startswith(title):
-                    return process
-        raise AssertionError("no worker node has a replica")
 
     def _raylets(self) -> list[psutil.Process]:
         """The head's first."""
@@ -129,6 +121,14 @@ def wait_until(is_so: Callable[[], bool], seconds: float) -> float:
             raise AssertionError(f"not within {seconds} s")
         time.sleep(0.1)
     return time.monotonic() - started
+
+
+def _titled(title: str, raylets: list[psutil.Process]) -> psutil.Process:
+    for raylet in raylets:
+        for process in raylet.children(recursive=True):
+            if " ".join(process.cmdline()).startswith(title):
+                return process
+    raise AssertionError(f"no process is titled {title}")
 
 
 def _raylet_pid(node: Any) -> int:

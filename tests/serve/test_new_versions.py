@@ -13,8 +13,9 @@ import pytest
 from mlcluster.errors import ClusterError
 from mlcluster.serve import Endpoint
 from tests.registry.bundles import sample_bundle, sample_table
+from tests.serve.front_site import free_port
 from tests.serve.load import Load
-from tests.serve.test_ray_serving import free_port, plan_for
+from tests.serve.test_ray_serving import plan_for
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 BODY = json.dumps({"instances": sample_table(1, seed=3).to_pylist()}).encode()

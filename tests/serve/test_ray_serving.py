@@ -22,16 +22,11 @@ from mlcluster.errors import BundleError, ClusterError
 from mlcluster.registry import Bundle
 from mlcluster.serve import Endpoint, Predictor, ServePlan, find_record
 from tests.registry.bundles import sample_bundle, sample_table
+from tests.serve.front_site import free_port
 
 # Ray Serve, MLflow and Triton's client warn about their own use of pydantic, pandas and gevent when they are imported.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 ROWS = 400
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def plan_for(bundle: Bundle, port: int, records: Path | None = None, **changes: object) -> ServePlan:
