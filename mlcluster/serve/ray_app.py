@@ -22,10 +22,11 @@ from mlcluster.serve.front_loads import SOME_LOAD
 from mlcluster.serve.http_app import build_app
 from mlcluster.serve.metrics import Replica
 from mlcluster.serve.plan import ReplicaPlan, ServePlan
+from mlcluster.serve.prediction_log import PredictionLog
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.ray_front import FrontBeat
 from mlcluster.serve.reception import RequestLimits
-from mlcluster.serve.records import JsonlRecordSink, NoRecords, RecordSink
+from mlcluster.serve.records import NoRecords, RecordSink
 from mlcluster.serve.replica_server import Drained, ReplicaServer
 from mlcluster.serve.replica_slots import ReplicaSocket
 
@@ -54,7 +55,7 @@ class ModelReplica:
         self._feedback: FeedbackLog | None = None
         if plan.records_folder is not None:
             folder = Path(plan.records_folder)
-            self._records = JsonlRecordSink(folder, max_bytes=plan.records_bytes)
+            self._records = PredictionLog(folder, max_bytes=plan.records_bytes)
             self._feedback = FeedbackLog(folder)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
