@@ -73,7 +73,7 @@ class RecordBlock:
         columns = [
             pa.array(ids, pa.string()),
             pa.array(num_asked, pa.int32()),
-            pa.array(np.array(at_ms, dtype="datetime64[ms]"), schema.field("at").type),
+            pa.array(np.array(at_ms, dtype="datetime64[ms]"), schema.field("answered_at").type),
             pa.array(np.array(latencies, dtype=np.float32)),
             pa.array(traces, pa.string()),
             pa.array(digests, pa.string()),

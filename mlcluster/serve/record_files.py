@@ -88,7 +88,7 @@ def close_file(path: Path) -> Path | None:
 
 def _write(nested: pa.Table, folder: Path, token: str) -> Path:
     table = flat_table(nested)
-    ends = pc.min_max(table["at"]).as_py()
+    ends = pc.min_max(table["answered_at"]).as_py()
     first, last = (int(ends[name].timestamp() * 1_000) * 1_000_000 for name in ("min", "max"))
     path = folder / f"predictions-{first:019d}-{last:019d}-{token}.parquet"
     temporary = folder / f"{token}.writing"
@@ -100,7 +100,7 @@ def _write(nested: pa.Table, folder: Path, token: str) -> Path:
                 file,
                 row_group_size=_ROWS_PER_GROUP,
                 use_dictionary=[*CONSTANTS, *text, "label", "trace_id", "digest"],
-                write_statistics=["prediction_id", "at"],
+                write_statistics=["prediction_id", "answered_at"],
             )
             file.flush()
             os.fsync(file.fileno())

@@ -1,10 +1,11 @@
 """How answers lie: nested while a file is open, one row a request, and flat in Parquet, one row a predicted row.
 
-    prediction_id, num_rows, at, latency_ms, trace_id, digest, rows: list of (input_<feature>, probabilities | value)
+    prediction_id, num_rows, answered_at, latency_ms, trace_id, digest,
+    rows: list of (input_<feature>, probabilities | value)
 
 becomes
 
-    model, version, trial_id, prediction_id, row, num_rows, at, latency_ms, trace_id, digest, input_<feature>,
+    model, version, trial_id, prediction_id, row, num_rows, answered_at, latency_ms, trace_id, digest, input_<feature>,
     label and probabilities | value
 
 A request of many rows, or of none, is one row without values. Whatever is the same for a whole file stands in its
@@ -44,7 +45,7 @@ _TYPES: Mapping[str, pa.DataType] = {
 _OF_REQUEST = (
     pa.field("prediction_id", pa.string(), nullable=False),
     pa.field("num_rows", pa.int32(), nullable=False),
-    pa.field("at", pa.timestamp("ms", "UTC"), nullable=False),
+    pa.field("answered_at", pa.timestamp("ms", "UTC"), nullable=False),
     pa.field("latency_ms", pa.float32(), nullable=False),
     pa.field("trace_id", pa.string()),
     pa.field("digest", pa.string()),
@@ -149,7 +150,7 @@ def records_of(table: pa.Table) -> Iterator[PredictionRecord]:
         yield PredictionRecord(
             id=columns["prediction_id"][at],
             **{name: columns[name][at] for name in CONSTANTS},
-            received_at=_iso(columns["at"][at]),
+            received_at=_iso(columns["answered_at"][at]),
             num_rows=columns["num_rows"][at],
             latency_ms=round(columns["latency_ms"][at], 3),
             digest=columns["digest"][at],

@@ -97,7 +97,7 @@ def test_any_reader_of_parquet_reads_typed_columns(tmp_path) -> None:
     assert frame["input_age"].tolist() == [*asked[0].columns["age"], *asked[1].columns["age"]]
     assert frame["label"].tolist() == [*asked[0].labels, *asked[1].labels]
     assert frame["input_income"].dtype == "float64"
-    assert str(frame["at"].dtype) == "datetime64[ms, UTC]"
+    assert str(frame["answered_at"].dtype) == "datetime64[ms, UTC]"
     assert set(frame["version"]) == {"3"}
 
 
