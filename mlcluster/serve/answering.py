@@ -28,8 +28,8 @@ class Received:
 
     body: bytes
     started: float
+    request_id: str | None = None
     trace_id: str | None = None
-    """Of its traceparent, where it bears one."""
 
 
 def _is_finite(scores: npt.NDArray[np.float64]) -> bool:
@@ -73,6 +73,7 @@ class Answering:
                 labels,
                 prediction.scores,
                 request.body,
+                request.request_id,
                 request.trace_id,
             )
         )

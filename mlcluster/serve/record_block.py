@@ -33,7 +33,7 @@ class RecordBlock:
         """Whose values are kept; a request of many rows counts as one."""
         self.num_bytes = 0
         """Of the requests' bodies."""
-        self._requests: list[tuple[str, int, int, float, str | None, str | None]] = []
+        self._requests: list[tuple[str, int, int, float, str | None, str | None, str | None]] = []
         types = {spec.name: self._row.field(f"{INPUT}{spec.name}").type for spec in layout.inputs}
         self._numbers = [name for name, kind in types.items() if kind == pa.float64()]
         self._packed: list[tuple[bytes, int]] = []
@@ -60,13 +60,14 @@ class RecordBlock:
         for column, values in zip(self._others.values(), others, strict=True):
             column.add(values)
         self._scores.append(scores)
-        self._requests.append((answered.id, num_asked, answered.at_ms, answered.latency_ms, answered.trace_id, digest))
+        head = (answered.id, num_asked, answered.at_ms, answered.latency_ms)
+        self._requests.append((*head, answered.request_id, answered.trace_id, digest))
         self.num_rows += num_rows
         self.num_bytes += len(answered.body)
 
     def batch(self) -> pa.RecordBatch:
         """All of it, in the layout's schema."""
-        ids, num_asked, at_ms, latencies, traces, digests = zip(*self._requests, strict=True)
+        ids, num_asked, at_ms, latencies, request_ids, traces, digests = zip(*self._requests, strict=True)
         schema = self._layout.schema
         ends = np.cumsum([num_rows for _, num_rows in self._packed])
         offsets = pa.array(np.concatenate([[0], ends]).astype(np.int32))
@@ -75,6 +76,7 @@ class RecordBlock:
             pa.array(num_asked, pa.int32()),
             pa.array(np.array(at_ms, dtype="datetime64[ms]"), schema.field("answered_at").type),
             pa.array(np.array(latencies, dtype=np.float32)),
+            pa.array(request_ids, pa.string()),
             pa.array(traces, pa.string()),
             pa.array(digests, pa.string()),
             pa.ListArray.from_arrays(offsets, self._rows(), type=schema.field(ROWS).type),

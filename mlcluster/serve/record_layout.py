@@ -1,12 +1,12 @@
 """How answers lie: nested while a file is open, one row a request, and flat in Parquet, one row a predicted row.
 
-    prediction_id, num_rows, answered_at, latency_ms, trace_id, digest,
+    prediction_id, num_rows, answered_at, latency_ms, request_id, trace_id, digest,
     rows: list of (input_<feature>, probabilities | value)
 
 becomes
 
-    model, version, trial_id, prediction_id, row, num_rows, answered_at, latency_ms, trace_id, digest, input_<feature>,
-    label and probabilities | value
+    model, version, trial_id, prediction_id, row, num_rows, answered_at, latency_ms, request_id, trace_id, digest,
+    input_<feature>, label and probabilities | value
 
 A request of many rows, or of none, is one row without values. Whatever is the same for a whole file stands in its
 schema until then, and a label is the class of the largest probability.
@@ -47,6 +47,7 @@ _OF_REQUEST = (
     pa.field("num_rows", pa.int32(), nullable=False),
     pa.field("answered_at", pa.timestamp("ms", "UTC"), nullable=False),
     pa.field("latency_ms", pa.float32(), nullable=False),
+    pa.field("request_id", pa.string()),
     pa.field("trace_id", pa.string()),
     pa.field("digest", pa.string()),
 )
@@ -69,8 +70,10 @@ class PredictionRecord:
     inputs: dict[str, list[Any]] | None
     """Raw values by column; None above `MAX_RECORDED_ROWS` rows."""
     outputs: dict[str, list[Any]] | None
+    request_id: str | None = None
+    """The client's own, or ours; None where it is not known."""
     trace_id: str | None = None
-    """Of the request's traceparent."""
+    """Of W3C Trace Context, 32 hexadecimal digits."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -156,6 +159,7 @@ def records_of(table: pa.Table) -> Iterator[PredictionRecord]:
             digest=columns["digest"][at],
             inputs={name.removeprefix(INPUT): columns[name][at:stop] for name in names} if is_kept else None,
             outputs={name: columns[name][at:stop] for name in answers} if is_kept else None,
+            request_id=columns["request_id"][at],
             trace_id=columns["trace_id"][at],
         )
         at = stop

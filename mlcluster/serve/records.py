@@ -26,6 +26,7 @@ class Answered(NamedTuple):
     scores: npt.NDArray[np.float64]
     """As `Prediction.scores`."""
     body: bytes
+    request_id: str | None
     trace_id: str | None
 
 

@@ -40,6 +40,7 @@ def answered(num_rows: int = 1, *, seed: int = 0, task: Task = "binary", **chang
         labels=labels,
         scores=scores,
         body=b"{}",
+        request_id="r-1",
         trace_id=None,
     )
     return one._replace(**changes)

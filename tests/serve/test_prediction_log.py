@@ -103,7 +103,9 @@ def test_any_reader_of_parquet_reads_typed_columns(tmp_path) -> None:
 
 def test_lines_of_earlier_versions_are_read_before_the_rest(tmp_path) -> None:
     old, half = (recorded(answered())[0] for _ in range(2))
-    line = {name: value for name, value in asdict(old).items() if name != "trace_id"} | {"digest": "0" * 64}
+    line = {name: value for name, value in asdict(old).items() if name not in ("request_id", "trace_id")} | {
+        "digest": "0" * 64
+    }
     text = json.dumps(line, separators=(",", ":")) + "\n" + f'{{"id":"{half.id}","model":"de'
     (tmp_path / "predictions-1700000000000000000-17-0badcafe.jsonl").write_text(text)
     sink = PredictionLog(tmp_path)
