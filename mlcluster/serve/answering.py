@@ -45,7 +45,7 @@ class Answering:
     def __init__(self, predictor: Predictor, record: RecordSink, metrics: ServingMetrics) -> None:
         self.predictor = predictor
         self._record = record
-        self._metrics = metrics
+        self.metrics = metrics
         self._ids = PredictionIds(predictor.name, predictor.version)
         self.inputs = input_specs(predictor.schema)
         self._labels_are_text = output_specs(predictor.schema)[0].datatype == "BYTES"
@@ -59,7 +59,7 @@ class Answering:
         if not _is_finite(prediction.scores):
             raise ArithmeticError("the model answered a number that is not finite")
         prediction_id = self._ids.next()
-        self._metrics.count_rows(len(prediction.labels))
+        self.metrics.count_rows(len(prediction.labels))
         answered = _Answered(self, prediction_id, columns, prediction, request, time.time(), time.perf_counter())
         if len(request.body) <= _KEPT_BYTES:
             self._record.write(answered.record)
