@@ -44,7 +44,7 @@ class Answering:
     def __init__(self, predictor: Predictor, record: RecordSink, metrics: ServingMetrics) -> None:
         self.predictor = predictor
         self._record = record
-        self._metrics = metrics
+        self.metrics = metrics
         self._ids = PredictionIds(predictor.name, predictor.version)
         self._layout = RecordLayout.of(predictor)
         self.inputs = input_specs(predictor.schema)
@@ -61,7 +61,7 @@ class Answering:
         now_ms = time.time_ns() // 1_000_000
         prediction_id = self._ids.next(now_ms)
         labels = prediction.labels
-        self._metrics.count_rows(len(labels))
+        self.metrics.count_rows(len(labels))
         latency_ms = (time.perf_counter() - request.started) * 1_000
         self._record.write(
             Answered(

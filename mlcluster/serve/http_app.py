@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
@@ -32,8 +33,9 @@ from mlcluster.serve.feedback_route import feedback_endpoint
 from mlcluster.serve.home_page import home_page
 from mlcluster.serve.inference_protocol import HEADER_LENGTH, infer_response, parse_infer_request
 from mlcluster.serve.invocations import parse_csv_invocation, parse_json_invocation
-from mlcluster.serve.json_body import refuse_unknown
-from mlcluster.serve.metrics import CONTENT_TYPE, Gauges, Replica, ServingMetrics
+from mlcluster.serve.json_body import parse_object, refuse_unknown
+from mlcluster.serve.many_models import ManyModels, OtherApps, no_others
+from mlcluster.serve.metrics import CONTENT_TYPE, Gauges, MetricsBoard, Replica
 from mlcluster.serve.openapi import openapi_document
 from mlcluster.serve.predictor import Prediction, Predictor
 from mlcluster.serve.problem import RequestError, malformed, shorten
@@ -56,9 +58,12 @@ _OCTETS = "application/octet-stream"
 _INFER_TYPES = ("", _JSON, _OCTETS, "application/x-www-form-urlencoded")
 """`curl -d` calls its JSON a form, and Triton's client gives no type at all."""
 _INVOCATION_TYPES = (_JSON, "text/csv")
+_EXTENSIONS = ("binary_tensor_data", "model_repository")
 # Reading and answering this much takes a few milliseconds; more would hold up the requests beside it.
 _INLINE_BODY_BYTES = 64 * 1024
 Endpoint = Callable[[Request], Awaitable[Response]]
+_Route = tuple[str, str, Endpoint]
+"""Path, method and endpoint."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -66,6 +71,30 @@ class _Answer:
     prediction_id: str
     prediction: Prediction
     num_rows: int
+
+
+class AppContext:
+    """What the applications of one process share; see `build_app`."""
+
+    def __init__(
+        self,
+        record: RecordSink,
+        *,
+        limits: RequestLimits | None = None,
+        feedback: FeedbackLog | None = None,
+        replica: Replica | None = None,
+        echo_request_id: bool = True,
+    ) -> None:
+        self.record = record
+        self.feedback = feedback
+        self.echo_request_id = echo_request_id
+        self.in_flight = in_flight = InFlight(limits or RequestLimits())
+        gauges = Gauges(num_in_flight=lambda: in_flight.count, num_lost=lambda: record.num_lost)
+        self.board = MetricsBoard(replica or Replica(), gauges)
+
+    def answering(self, predictor: Predictor) -> Answering:
+        """The answers of one of its models."""
+        return Answering(predictor, self.record, self.board.of(predictor.name, predictor.version))
 
 
 def build_app(
@@ -82,56 +111,82 @@ def build_app(
     Labels that come later go to `feedback`; without it there is no route for them. `replica` labels the metrics.
     `echo_request_id` is off behind a server that writes x-request-id itself.
     """
-    limits = limits or RequestLimits()
-    in_flight = InFlight(limits)
-    gauges = Gauges(num_in_flight=lambda: in_flight.count, num_lost=lambda: record.num_lost)
-    metrics = ServingMetrics(
-        model=predictor.name, version=predictor.version, replica=replica or Replica(), gauges=gauges
-    )
-    answering = Answering(predictor, record, metrics)
-    routes = _Routes(answering, metrics, limits)
+    context = AppContext(record, limits=limits, feedback=feedback, replica=replica, echo_request_id=echo_request_id)
+    return app_within(context, predictor)
+
+
+def app_within(context: AppContext, predictor: Predictor, others: OtherApps | None = None) -> ASGIApp:
+    """The application that answers for `predictor`, and for `others` where a request means one of them."""
+    others = others or no_others(predictor.name, predictor.version)
+    answering = context.answering(predictor)
+    routes = _Routes(answering, context, others)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         yield
-        record.close()
+        context.record.close()
 
     # The usual one makes a page that loads its script from a network of delivery, which a closed network has not.
     app = FastAPIOffline(title=predictor.name, version=__version__, redoc_url=None, lifespan=lifespan)
-    document = openapi_document(predictor, server_version=__version__, takes_feedback=feedback is not None)
+    document = openapi_document(predictor, server_version=__version__, takes_feedback=context.feedback is not None)
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents
-    table = routes.table()
-    if feedback is not None:
-        table.append(("/feedback", "POST", feedback_endpoint(predictor, feedback, limits)))
+    table = [*routes.of_server(), *routes.of_model()]
+    if context.feedback is not None:
+        endpoint = feedback_endpoint(predictor, context.feedback, context.in_flight.limits)
+        table.append(("/feedback", "POST", endpoint))
+    received = _received(app, table, answering, context)
+    return FastPath(ManyModels(received, others), _fast(answering, context, others.models.own.alias_paths))
+
+
+def other_app_within(context: AppContext, predictor: Predictor) -> ASGIApp:
+    """The application of a model beside an endpoint's own: its part of the protocol alone.
+
+    Not FastAPI's, which keeps what documents an application for ever, and with it the model.
+    """
+    answering = context.answering(predictor)
+    routes = _Routes(answering, context, no_others(predictor.name, predictor.version))
+    return FastPath(_received(Starlette(), routes.of_model(), answering, context), _fast(answering, context))
+
+
+def _received(app: Starlette, table: Sequence[_Route], answering: Answering, context: AppContext) -> ASGIApp:
+    """The application with its routes, and around them what happens to every request."""
     for path, method, endpoint in table:
         app.router.add_route(path, _labelled(path, endpoint), methods=[method], include_in_schema=False)
     app.add_exception_handler(RequestError, refuse)
     app.add_exception_handler(HTTPException, refuse_route)
-    app.add_middleware(Reception, metrics=metrics, in_flight=in_flight, echo_request_id=echo_request_id)
+    app.add_middleware(
+        Reception,
+        metrics=answering.metrics,
+        in_flight=context.in_flight,
+        echo_request_id=context.echo_request_id,
+    )
     app.add_middleware(Readiness)
-    answers = FastAnswers(answering, in_flight=in_flight, metrics=metrics, echo_request_id=echo_request_id)
-    return FastPath(app, answers)
+    return app
+
+
+def _fast(answering: Answering, context: AppContext, aliases: Sequence[str] = ()) -> FastAnswers:
+    return FastAnswers(answering, in_flight=context.in_flight, echo_request_id=context.echo_request_id, aliases=aliases)
 
 
 class _Routes:
     """The endpoints, bound to what they answer from."""
 
-    def __init__(self, answering: Answering, metrics: ServingMetrics, limits: RequestLimits) -> None:
+    def __init__(self, answering: Answering, context: AppContext, others: OtherApps) -> None:
         self._answering = answering
         self._predictor = predictor = answering.predictor
-        self._metrics = metrics
-        self._limits = limits
+        self._board = context.board
+        self._limits = context.in_flight.limits
+        self._others = others
         self._inputs = input_specs(predictor.schema)
         self._outputs = output_specs(predictor.schema)
         # Columns that the source had and the model does not take may come along.
         self._ignored = {predictor.schema.target.name, *predictor.schema.non_features}
         self._names = predictor.schema.feature_names
-        self._page = home_page(predictor)
 
-    def table(self) -> list[tuple[str, str, Endpoint]]:
-        """Path, method and endpoint of every route."""
-        routes: list[tuple[str, str, Endpoint]] = [
-            ("/", "GET", self._home),
+    def of_server(self) -> list[_Route]:
+        """What is asked without naming a model."""
+        return [
+            ("/", "GET", self._home()),
             ("/v2", "GET", self._server_metadata),
             ("/v2/", "GET", self._server_metadata),
             ("/v2/health/live", "GET", self._live),
@@ -141,7 +196,12 @@ class _Routes:
             ("/health", "GET", self._ping),
             ("/version", "GET", self._version),
             ("/metrics", "GET", self._metrics_text),
+            ("/v2/repository/index", "POST", self._repository_index),
         ]
+
+    def of_model(self) -> list[_Route]:
+        """What is asked of the model by its name."""
+        routes: list[_Route] = []
         for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
             routes += [
                 (path, "GET", self._model_metadata),
@@ -150,11 +210,23 @@ class _Routes:
             ]
         return routes
 
-    async def _home(self, _: Request) -> Response:
-        return HTMLResponse(self._page.document, headers={"content-security-policy": self._page.policy})
+    def _home(self) -> Endpoint:
+        page = home_page(self._predictor)
+
+        async def home(_: Request) -> Response:
+            return HTMLResponse(page.document, headers={"content-security-policy": page.policy})
+
+        return home
 
     async def _server_metadata(self, _: Request) -> Response:
-        return _json({"name": "mlcluster", "version": __version__, "extensions": ["binary_tensor_data"]})
+        return _json({"name": "mlcluster", "version": __version__, "extensions": list(_EXTENSIONS)})
+
+    async def _repository_index(self, request: Request) -> Response:
+        """`{"ready": true}` asks for those that answer, which all do."""
+        body = await read_body(request, self._limits)
+        if body.strip():
+            refuse_unknown(parse_object(body), ("ready",), where="the request")
+        return Response(json.dumps(self._others.index()), media_type=_JSON)
 
     async def _live(self, _: Request) -> Response:
         return _json({"live": True})
@@ -169,7 +241,7 @@ class _Routes:
         return Response(__version__, media_type="text/plain")
 
     async def _metrics_text(self, _: Request) -> Response:
-        return Response(self._metrics.exposition(), headers={"content-type": CONTENT_TYPE})
+        return Response(self._board.exposition(), headers={"content-type": CONTENT_TYPE})
 
     async def _model_metadata(self, request: Request) -> Response:
         self._check_model(request)
@@ -259,10 +331,17 @@ class _Routes:
     def _check_model(self, request: Request) -> None:
         name, version = request.path_params["name"], request.path_params.get("version", self._predictor.version)
         if name != self._predictor.name:
-            raise RequestError(404, f"model {shorten(name)} is not served here; {self._predictor.name} is.")
+            served = _that_are(model.name for model in self._others.models.all)
+            raise RequestError(404, f"model {shorten(name)} is not served here; {served}.")
         if version != self._predictor.version:
-            detail = f"version {shorten(version)} of {name} is not served here; {self._predictor.version} is."
+            served = _that_are(model.version for model in self._others.models.all if model.name == name)
+            detail = f"version {shorten(version)} of {name} is not served here; {served}."
             raise RequestError(404, detail)
+
+
+def _that_are(served: Iterable[str]) -> str:
+    names = list(dict.fromkeys(served))
+    return f"{shorten(', '.join(names), 300)} {'is' if len(names) == 1 else 'are'}"
 
 
 def _labelled(path: str, endpoint: Endpoint) -> Endpoint:

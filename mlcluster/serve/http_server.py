@@ -15,6 +15,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mlcluster.serve.fast_answers import FastAnswer, FastAnswers
 from mlcluster.serve.fast_path import FastPath
+from mlcluster.serve.front_only import FRONT_HEADER, FrontOnly
+
+_FRONT = FRONT_HEADER.encode()
 
 
 class ShortcutProtocol(HttpToolsProtocol):
@@ -22,6 +25,7 @@ class ShortcutProtocol(HttpToolsProtocol):
 
     answers: ClassVar[FastAnswers]
     paths: ClassVar[dict[bytes, str]]
+    front_only: ClassVar[FrontOnly | None]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,6 +77,8 @@ class ShortcutProtocol(HttpToolsProtocol):
         path, headers = self.paths[self.url], dict(self.headers)
         if len(headers) != len(self.headers) or not self.answers.may_answer(path, headers):
             return None
+        if self.front_only is not None and not self.front_only.admits(headers.get(_FRONT)):
+            return None
         return self.answers.answer(path, headers, body, self._started)
 
     def _written(self, answer: FastAnswer) -> bytes:
@@ -90,11 +96,17 @@ class ShortcutProtocol(HttpToolsProtocol):
             super().on_body(part)
 
 
-def server_config(app: ASGIApp, **settings: Any) -> uvicorn.Config:
-    """How uvicorn serves the application of `build_app`; `settings` are of `uvicorn.Config`."""
+def server_config(app: ASGIApp, *, front_secret: str | None = None, **settings: Any) -> uvicorn.Config:
+    """How uvicorn serves the application of `build_app`; `settings` are of `uvicorn.Config`.
+
+    With a `front_secret`, it answers only the front door that bears it.
+    """
     protocol: Any = "httptools"
+    front_only = None if front_secret is None else FrontOnly(app, front_secret)
     if isinstance(app, FastPath):
         paths = {path.encode("ascii"): path for path in app.answers.paths}
-        protocol = type("Shortcut", (ShortcutProtocol,), {"answers": app.answers, "paths": paths})
+        members = {"answers": app.answers, "paths": paths, "front_only": front_only}
+        protocol = type("Shortcut", (ShortcutProtocol,), members)
+    app = front_only or app
     settings = {"access_log": False, "server_header": False, "loop": "uvloop", "ws": "none", **settings}
     return uvicorn.Config(app, http=protocol, **settings)

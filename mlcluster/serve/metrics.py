@@ -7,7 +7,7 @@ reading its JSON does.
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 
@@ -56,23 +56,19 @@ class Gauges:
     """Records that never reached the disk."""
 
 
-class ServingMetrics(Collector):
-    """Counters of one app: two apps in one process do not mix. For one event loop.
+class ServingMetrics:
+    """Counters of one model. For one event loop.
 
     Every series bears the replica, since a scrape through a proxy reaches one replica at a time, and the model with its
     version, so that an update shows.
     """
 
-    def __init__(self, *, model: str, version: str, replica: Replica, gauges: Gauges) -> None:
+    def __init__(self, *, model: str, version: str, replica: Replica) -> None:
         self._labels = (replica.name, model, version)
-        self._usd_per_hour = replica.usd_per_hour
-        self._gauges = gauges
         self._requests: dict[tuple[str, int], int] = {}
         self._latencies: dict[str, _Latency] = {}
         self._num_rows = 0
         self._lock = Lock()
-        self._registry = CollectorRegistry()
-        self._registry.register(self)
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
         """One answered request; `route` is a template, so that paths made up by clients make no series."""
@@ -89,7 +85,7 @@ class ServingMetrics(Collector):
             self._num_rows += num_rows
 
     def collect(self) -> Iterator[Metric]:
-        """What Prometheus asks for."""
+        """In Prometheus's words."""
         requests = CounterMetricFamily("mlcluster_requests", "Requests answered.", labels=(*_LABELS, "route", "status"))
         for (route, status), count in self._requests.items():
             requests.add_metric((*self._labels, route, str(status)), count)
@@ -99,23 +95,57 @@ class ServingMetrics(Collector):
         for route, latency in self._latencies.items():
             latencies.add_metric((*self._labels, route), latency.buckets(), latency.seconds)
         yield from (requests, latencies)
-        yield self._one(CounterMetricFamily, "mlcluster_rows", "Rows predicted.", self._num_rows)
-        lost = "Prediction records that never reached the disk."
-        yield self._one(CounterMetricFamily, "mlcluster_records_lost", lost, self._gauges.num_lost())
-        in_flight = self._gauges.num_in_flight()
-        yield self._one(GaugeMetricFamily, "mlcluster_requests_in_flight", "Requests being answered.", in_flight)
-        yield self._one(GaugeMetricFamily, "mlcluster_model_info", "The model that answers.", 1)
-        if self._usd_per_hour is not None:
-            what = "Dollars that this replica costs an hour, at the project's prices."
-            yield self._one(GaugeMetricFamily, "mlcluster_replica_usd_per_hour", what, self._usd_per_hour)
+        yield _one(CounterMetricFamily, "mlcluster_rows", "Rows predicted.", self._labels, self._num_rows)
+        yield _one(GaugeMetricFamily, "mlcluster_model_info", "The model that answers.", self._labels, 1)
 
-    def _one(
-        self, family: type[CounterMetricFamily | GaugeMetricFamily], name: str, what: str, value: float
-    ) -> CounterMetricFamily | GaugeMetricFamily:
-        found = family(name, what, labels=_LABELS)
-        found.add_metric(self._labels, value)
-        return found
+
+class MetricsBoard(Collector):
+    """What a replica counts: for each of its models, and as a whole under the labels of the first of them."""
+
+    def __init__(self, replica: Replica, gauges: Gauges) -> None:
+        self._replica = replica
+        self._gauges = gauges
+        self._models: dict[tuple[str, str], ServingMetrics] = {}
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+
+    def of(self, model: str, version: str) -> ServingMetrics:
+        """The counters of a model; the same ones where it is loaded again, for counts never go down."""
+        key = (model, version)
+        if key not in self._models:
+            self._models[key] = ServingMetrics(model=model, version=version, replica=self._replica)
+        return self._models[key]
+
+    def collect(self) -> Iterator[Metric]:
+        """What Prometheus asks for: each name once, with the series of all models."""
+        families: dict[str, Metric] = {}
+        for metrics in list(self._models.values()):
+            for family in metrics.collect():
+                if family.name in families:
+                    families[family.name].samples += family.samples
+                else:
+                    families[family.name] = family
+        yield from families.values()
+        yield from self._of_the_replica()
+
+    def _of_the_replica(self) -> Iterator[Metric]:
+        labels = (self._replica.name, *next(iter(self._models), ("", "")))
+        lost, in_flight = self._gauges.num_lost(), self._gauges.num_in_flight()
+        what = "Prediction records that never reached the disk."
+        yield _one(CounterMetricFamily, "mlcluster_records_lost", what, labels, lost)
+        yield _one(GaugeMetricFamily, "mlcluster_requests_in_flight", "Requests being answered.", labels, in_flight)
+        if self._replica.usd_per_hour is not None:
+            what = "Dollars that this replica costs an hour, at the project's prices."
+            yield _one(GaugeMetricFamily, "mlcluster_replica_usd_per_hour", what, labels, self._replica.usd_per_hour)
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""
         return generate_latest(self._registry)
+
+
+def _one(
+    family: type[CounterMetricFamily | GaugeMetricFamily], name: str, what: str, labels: Sequence[str], value: float
+) -> CounterMetricFamily | GaugeMetricFamily:
+    found = family(name, what, labels=_LABELS)
+    found.add_metric(labels, value)
+    return found

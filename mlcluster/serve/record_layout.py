@@ -76,10 +76,12 @@ class PredictionRecord:
     """Of W3C Trace Context, 32 hexadecimal digits."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RecordLayout:
     """The nested table of one model's answers."""
 
+    model: str
+    version: str
     inputs: tuple[TensorSpec, ...]
     num_classes: int
     """0 for a regression."""
@@ -102,7 +104,13 @@ class RecordLayout:
         schema = pa.schema(
             [*_OF_REQUEST, pa.field(ROWS, pa.list_(row))], metadata={_META: json.dumps(constants).encode()}
         )
-        return cls(inputs=inputs, num_classes=len(classes), schema=schema)
+        return cls(
+            model=predictor.name,
+            version=predictor.version,
+            inputs=inputs,
+            num_classes=len(classes),
+            schema=schema,
+        )
 
 
 def flat_table(nested: pa.Table) -> pa.Table:

@@ -7,7 +7,7 @@ from typing import Any
 
 from mlcluster.registry import Bundle
 from mlcluster.serve import NoRecords, PredictionLog, Predictor, build_app
-from mlcluster.serve.prediction_log import Rotation
+from mlcluster.serve.record_stream import Rotation
 
 _OFTEN = Rotation(max_bytes=4 * 2**20)
 """So that each run of some seconds closes files, as a longer one does."""

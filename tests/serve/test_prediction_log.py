@@ -20,7 +20,7 @@ import pytest
 from mlcluster.errors import DataError
 from mlcluster.serve import NoRecords, PredictionLog, Predictor, build_app, find_record, new_prediction_id, read_records
 from mlcluster.serve.openapi import invocation_example
-from mlcluster.serve.prediction_log import Rotation
+from mlcluster.serve.record_stream import Rotation
 from tests.registry.bundles import sample_bundle
 from tests.serve.answers import answered, eventually, recorded
 from tests.serve.app_client import AppClient
@@ -239,3 +239,14 @@ def test_no_records_keeps_nothing() -> None:
     NoRecords().write(answered())
     NoRecords().close()
     assert NoRecords().num_lost == 0
+
+
+def test_models_that_share_a_log_have_files_of_their_own(tmp_path) -> None:
+    sink = PredictionLog(tmp_path)
+    both = [answered(2, task="binary"), answered(2, task="regression"), answered(1, task="binary")]
+    for one in both:
+        sink.write(one)
+    sink.close()
+    assert len(list(tmp_path.glob("*.parquet"))) == 2
+    assert {record.id for record in read_records(tmp_path)} == {one.id for one in both}
+    assert find_record(tmp_path, both[1].id).outputs == {"value": both[1].labels}
