@@ -21,6 +21,7 @@ from mlcluster.registry import Bundle
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.front_loads import SOME_LOAD
 from mlcluster.serve.http_app import AppContext, app_within, other_app_within
+from mlcluster.serve.live_statistics import StatisticsBoard
 from mlcluster.serve.many_models import OtherApps, no_others
 from mlcluster.serve.memory import settle_memory
 from mlcluster.serve.metrics import Replica
@@ -59,9 +60,13 @@ class ModelReplica:
         self._opening: asyncio.Task[None] | None = None
         self._records: RecordSink = NoRecords()
         self._feedback: FeedbackLog | None = None
+        self._statistics: StatisticsBoard | None = None
         if plan.records_folder is not None:
             folder = Path(plan.records_folder)
-            self._records = PredictionLog(folder, max_bytes=plan.records_bytes)
+            if plan.statistics_seconds is not None:
+                self._statistics = StatisticsBoard(window_seconds=plan.statistics_seconds)
+            watch = None if self._statistics is None else self._statistics.add
+            self._records = PredictionLog(folder, max_bytes=plan.records_bytes, watch=watch)
             self._feedback = FeedbackLog(folder)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -94,6 +99,7 @@ class ModelReplica:
             feedback=self._feedback,
             limits=RequestLimits(max_in_flight=plan.max_ongoing),
             replica=replica,
+            statistics=self._statistics,
             echo_request_id=False,
         )
         own = ServedModel(name=self._predictor.name, version=self._predictor.version, aliases=plan.aliases)

@@ -113,6 +113,15 @@ class RecordLayout:
         )
 
 
+def kept_rows(batch: pa.RecordBatch) -> pa.StructArray:
+    """The rows of a nested batch whose values are kept."""
+    rows, num_rows = batch.column(ROWS), batch.column("num_rows").to_numpy()
+    is_kept = (num_rows > 0) & (num_rows <= MAX_RECORDED_ROWS)
+    if is_kept.all():
+        return rows.flatten()
+    return rows.filter(pa.array(is_kept)).flatten()
+
+
 def flat_table(nested: pa.Table) -> pa.Table:
     """One row a predicted row, from one row a request."""
     constants = json.loads(nested.schema.metadata[_META])
