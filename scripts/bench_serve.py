@@ -1,7 +1,7 @@
 """One replica's HTTP server against others around the same exported model, on the same requests in one run.
 
     .venv/bin/python scripts/bench_serve.py [--models mlp,boosting,raw] \\
-        [--servers bare,fastapi,ours,ours-no-records,ours-front,ray-serve,ray-serve-haproxy,mlflow] \\
+        [--servers bare,fastapi,ours,ours-no-statistics,ours-no-records,ours-front,...] \\
         [--connections 1,8,64] [--rows 1,32] [--forms json,binary,rows] [--seconds 3] [--repeats 3] [--seed 0] \\
         [--out serve.json]
 
@@ -9,7 +9,8 @@ Needs `wrk` (Debian package `wrk`). Each server is a process of its own; its ans
 before it is loaded. CPU-microseconds a request are of the server's whole tree of processes. Servers take turns within
 each repeat, and the table shows medians, with the ratio of CPU to `bare` and its smallest and largest over repeats.
 `bare` is uvicorn, orjson and ONNX Runtime with no checks at all; `ours` is a replica's own server, `ours-front` that
-one behind the front door (HAProxy), which asks for a key and counts by it.
+one behind the front door (HAProxy), which asks for a key and counts by it; the others are ray-serve,
+ray-serve-haproxy and mlflow.
 """
 
 from __future__ import annotations

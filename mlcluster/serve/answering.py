@@ -30,6 +30,8 @@ class Received:
     started: float
     request_id: str | None = None
     trace_id: str | None = None
+    doubles: npt.NDArray[np.float64] | None = None
+    """As `Encoded.doubles`."""
 
 
 def _is_finite(scores: npt.NDArray[np.float64]) -> bool:
@@ -60,8 +62,7 @@ class Answering:
             raise ArithmeticError("the model answered a number that is not finite")
         now_ms = time.time_ns() // 1_000_000
         prediction_id = self._ids.next(now_ms)
-        labels = prediction.labels
-        self.metrics.count_rows(len(labels))
+        self.metrics.count_rows(len(prediction.labels))
         latency_ms = (time.perf_counter() - request.started) * 1_000
         self._record.write(
             Answered(
@@ -70,7 +71,7 @@ class Answering:
                 now_ms,
                 latency_ms,
                 columns,
-                labels,
+                request.doubles,
                 prediction.scores,
                 request.body,
                 request.request_id,
