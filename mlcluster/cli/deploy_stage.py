@@ -38,6 +38,7 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int) -> dict[
         host=serve.host,
         port=port,
         access=read_access(serve, context.project_folder),
+        request_timeout_seconds=serve.timeout_ms / 1000,
         slowest_seconds=serve.slowest_ms / 1000,
     )
     worst_case = stage_forecasts(context.lease, num_rows=0)["deploy"].worst_case_seconds

@@ -72,12 +72,13 @@ class ModelReplica:
         return Drained(app, self._drain)
 
     def build(self, replica: Replica) -> ASGIApp:
-        """The application; the front writes x-request-id."""
+        """The application; the front writes x-request-id and traceparent."""
+        plan = self._plan
         return build_app(
             self._predictor,
             record=self._records,
             feedback=self._feedback,
-            limits=RequestLimits(max_in_flight=self._plan.max_ongoing),
+            limits=RequestLimits(max_in_flight=plan.max_ongoing, timeout_seconds=plan.timeout_seconds),
             replica=replica,
             echo_request_id=False,
         )
@@ -96,7 +97,7 @@ class ModelReplica:
         assert self._server is not None
         await self._beat.end()
         await asyncio.sleep(_LET_GO_SECONDS)
-        await self._server.close(grace_seconds=self._plan.grace_seconds)
+        await self._server.close(grace_seconds=self._plan.timeout_seconds)
         await self._beat.forget()
 
 

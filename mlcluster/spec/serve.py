@@ -52,6 +52,8 @@ class ServeSpec(Section):
     """A file of certificates (PEM), the endpoint's first; with `tls_key` it speaks HTTPS."""
     tls_key: str | None = None
     """The file of the certificate's private key (PEM, no password)."""
+    timeout_ms: PositiveInt = 60_000
+    """For a request from end to end, where it does not say less itself; a start from zero replicas has to fit in."""
     slowest_ms: PositiveFloat = 1000
     """For one row, in the median, when a new version is tried: a slower one does not take over."""
     records_gb: PositiveFloat = 1.0

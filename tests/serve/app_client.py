@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -33,6 +34,10 @@ class AppClient:
             return await asyncio.gather(*(self._client.request(m, u, **options) for m, u, options in requests))
 
         return self._loop.run_until_complete(send())
+
+    def run_in(self, pool: ThreadPoolExecutor) -> None:
+        """Has the application's blocking work done there."""
+        self._loop.set_default_executor(pool)
 
     def close(self) -> None:
         self._loop.run_until_complete(self._client.aclose())
