@@ -67,5 +67,6 @@ def _serve_plan(context: RunContext, bundle: Bundle, neighbours: Neighbours, por
         port=port,
         neighbours=neighbours,
         access=read_access(serve, context.project_folder),
+        request_timeout_seconds=serve.timeout_ms / 1000,
         slowest_seconds=serve.slowest_ms / 1000,
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,7 @@ from mlcluster.serve.metrics import ServingMetrics
 from mlcluster.serve.predictor import Prediction, Predictor
 from mlcluster.serve.records import MAX_RECORDED_ROWS, PredictionIds, PredictionRecord, RecordSink
 from mlcluster.serve.tensors import input_specs, output_specs, recorded_inputs
+from mlcluster.serve.tracing import RequestIds
 
 _FEW_VALUES = 64
 """Up to here a look at each value beats numpy."""
@@ -25,12 +26,12 @@ _KEPT_BYTES = 64 * 1024
 """Of a body that waits for its record to be made; a larger one is hashed at once."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Received:
-    """A request as it came; `started` is of `time.perf_counter`."""
+class Received(NamedTuple):
+    """A request as it came; `started` is of `time.perf_counter`. A tuple: it is made in a third of the time."""
 
     body: bytes
     started: float
+    ids: RequestIds
 
 
 def _is_finite(scores: npt.NDArray[np.float64]) -> bool:
@@ -117,6 +118,7 @@ class _Answered:
             digest=hashlib.sha256(self.request.body).hexdigest(),
             inputs=recorded_inputs(self.columns, answering.inputs) if is_short else None,
             outputs=self._outputs() if is_short else None,
+            **self.request.ids.members,
         )
 
     def _outputs(self) -> dict[str, list[Any]]:

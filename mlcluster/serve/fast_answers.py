@@ -14,12 +14,14 @@ from dataclasses import dataclass
 import orjson
 
 from mlcluster.serve.answering import Answering, Received
+from mlcluster.serve.deadline import Deadline, names_deadline
 from mlcluster.serve.fast_requests import FastReader, FastRequest
 from mlcluster.serve.inference_protocol import infer_response
 from mlcluster.serve.predictor import Prediction
-from mlcluster.serve.reception import REQUEST_ID, InFlight, plain_id
+from mlcluster.serve.reception import InFlight
 from mlcluster.serve.row_encoder import RowEncoder
 from mlcluster.serve.tensors import input_specs, output_specs
+from mlcluster.serve.tracing import RequestIds
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +107,10 @@ class FastAnswers:
     def answer(self, path: str, headers: Headers, body: bytes, started: float) -> FastAnswer | None:
         """The response, counted and recorded; `started` is of `time.perf_counter`."""
         route = self._routes[path]
+        ids = RequestIds.of(headers)
         try:
+            if names_deadline(headers) and self._is_late(headers, started):
+                return None
             request = route.read(body, headers)
             if request is None or self._encoder is None:
                 return None
@@ -113,7 +118,8 @@ class FastAnswers:
             if matrix is None:
                 return None
             prediction = self._answering.predictor.predict_matrix(matrix)
-            prediction_id = self._answering.settle(request.columns, prediction, Received(body=body, started=started))
+            received = Received(body=body, started=started, ids=ids)
+            prediction_id = self._answering.settle(request.columns, prediction, received)
             content, document_length = route.respond(request, prediction, prediction_id)
         except Exception:
             # The careful way meets it again, and has the words and the log for it.
@@ -127,9 +133,13 @@ class FastAnswers:
         if document_length is not None:
             sent.append((_HEADER_LENGTH, b"%d" % document_length))
         if self._echo_request_id:
-            sent.append((REQUEST_ID, plain_id(headers.get(REQUEST_ID))))
+            sent += ids.headers
         self._metrics.count_request(route.template, 200, time.perf_counter() - started)
         return FastAnswer(sent, content)
+
+    def _is_late(self, headers: Headers, started: float) -> bool:
+        default_seconds = self.in_flight.limits.timeout_seconds
+        return Deadline.of(headers, started=started, default_seconds=default_seconds).has_passed
 
     def _read_infer(self, body: bytes, headers: Headers) -> FastRequest | None:
         return self._reader.infer(body, headers.get(_HEADER_LENGTH))

@@ -7,7 +7,7 @@ import hmac
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlcluster.serve.problem import RequestError
-from mlcluster.serve.reception import problem_response
+from mlcluster.serve.reception import ids_of, problem_response
 
 FRONT_HEADER = "x-mlcluster-front"
 _NAME = FRONT_HEADER.encode()
@@ -22,7 +22,7 @@ class FrontOnly:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and not self.admits(dict(scope["headers"]).get(_NAME)):
-            await problem_response(RequestError(401, _REFUSAL))(scope, receive, send)
+            await problem_response(RequestError(401, _REFUSAL), ids_of(scope))(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 

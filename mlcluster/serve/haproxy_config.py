@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlcluster.serve.front_only import FRONT_HEADER
+from mlcluster.serve.haproxy_requests import TRACE_MEMBERS, deadline_rules, naming_rules, renaming_rules
 from mlcluster.serve.problem import MEDIA_TYPE, RequestError
 from mlcluster.serve.readiness import READY_PATH
 
@@ -32,8 +33,9 @@ _BUFFER_BYTES = 128 * 1024
 """Of a request, what can be sent again to another replica: 16 KiB, the default, is a batch of a hundred rows."""
 _KEPT_SECONDS = 60.0
 """For the next request on a connection that is kept."""
-_RETRIED = "conn-failure empty-response junk-response response-timeout 500 502 503"
-"""Predictions change nothing, so they may be repeated. 500: what Ray Serve's proxy says of a replica that has died."""
+_RETRIED = "conn-failure empty-response junk-response 500 502 503"
+"""Predictions change nothing, so they may be repeated. 500: what Ray Serve's proxy says of a replica that has died. An
+answer that comes too late is not asked for again: the time that the request had is over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +137,7 @@ def _defaults(limits: FrontLimits) -> list[str]:
         "  option idle-close-on-response",
         "  timeout connect 1s",
         "  timeout check 5s",
-        f"  timeout queue {_ms(limits.queue_seconds)}",
+        f"  timeout queue {_ms(min(limits.queue_seconds, limits.answer_seconds))}",
         f"  timeout server {_ms(limits.answer_seconds)}",
         *(_refusal(status, detail) for status, detail in _REFUSALS.items()),
     ]
@@ -149,10 +151,7 @@ def _frontend(config: FrontConfig) -> list[str]:
     return [
         "frontend door",
         f"  bind {config.bind}{tls}",
-        # A client's own id stays where it is plain text.
-        r"  http-request set-header x-request-id %[uuid] unless { req.fhdr(x-request-id) -m reg ^[!-~]{1,128}$ }",
-        "  http-request set-var(txn.id) req.fhdr(x-request-id)",
-        "  http-after-response set-header x-request-id %[var(txn.id)] if { var(txn.id) -m found }",
+        *naming_rules(),
         *(_keys(config) if config.asks_for_keys else ()),
         f"  http-request {_return(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
         f"  http-request wait-for-body time {_ms(limits.header_seconds)} if METH_POST",
@@ -217,6 +216,7 @@ def _backend(config: FrontConfig) -> list[str]:
         "  option redispatch 1",
         f"  retries {limits.num_retries}",
         f"  retry-on {_RETRIED}",
+        *deadline_rules(limits.answer_seconds),
         # A machine that vanishes closes nothing: without these its requests would wait for the whole timeout.
         "  option srvtcpka",
         "  srvtcpka-idle 2s",
@@ -237,6 +237,7 @@ def _waiting_room(config: FrontConfig) -> list[str]:
         "frontend waiting",
         f"  bind unix@{config.file(WAITING_SOCKET)} mode 600",
         f"  http-request del-header {FRONT_HEADER}",
+        *renaming_rules(),
         f"  http-request set-path %[str({APP_KEY}),map({config.file(APP_MAP)})]%[path]",
         "  default_backend serve",
         "backend serve",
@@ -268,8 +269,8 @@ def _return(status: int, detail: str) -> str:
 
 
 def _content(status: int, detail: str) -> str:
-    body = RequestError(status, detail).encoded().decode().replace("'", "\\u0027")
-    return f"content-type {MEDIA_TYPE} string '{body}'"
+    body = RequestError(status, detail).encoded(TRACE_MEMBERS).decode().replace("'", "\\u0027")
+    return f"content-type {MEDIA_TYPE} lf-string '{body}'"
 
 
 def _ms(seconds: float) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -23,9 +23,9 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from mlcluster import __version__
-from mlcluster.data import RowError, columns_to_table
-from mlcluster.errors import DataError
 from mlcluster.serve.answering import Answering, Received
+from mlcluster.serve.careful import CarefulAnswers
+from mlcluster.serve.deadline import Deadline
 from mlcluster.serve.fast_answers import FastAnswers
 from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.feedback import FeedbackLog
@@ -37,10 +37,11 @@ from mlcluster.serve.json_body import parse_object, refuse_unknown
 from mlcluster.serve.many_models import ManyModels, OtherApps, no_others
 from mlcluster.serve.metrics import CONTENT_TYPE, Gauges, MetricsBoard, Replica
 from mlcluster.serve.openapi import openapi_document
-from mlcluster.serve.predictor import Prediction, Predictor
-from mlcluster.serve.problem import RequestError, malformed, shorten
+from mlcluster.serve.predictor import Predictor
+from mlcluster.serve.problem import RequestError
 from mlcluster.serve.readiness import Readiness
 from mlcluster.serve.reception import (
+    IDS_KEY,
     ROUTE_KEY,
     InFlight,
     Reception,
@@ -51,7 +52,6 @@ from mlcluster.serve.reception import (
     refuse_route,
 )
 from mlcluster.serve.records import RecordSink
-from mlcluster.serve.tensors import input_specs, output_specs
 
 _JSON = "application/json"
 _OCTETS = "application/octet-stream"
@@ -67,10 +67,9 @@ _Route = tuple[str, str, Endpoint]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class _Answer:
-    prediction_id: str
-    prediction: Prediction
-    num_rows: int
+class _Asked:
+    received: Received
+    deadline: Deadline
 
 
 class AppContext:
@@ -109,7 +108,7 @@ def build_app(
     """The application that answers for `predictor`, and writes what it answered to `record`.
 
     Labels that come later go to `feedback`; without it there is no route for them. `replica` labels the metrics.
-    `echo_request_id` is off behind a server that writes x-request-id itself.
+    `echo_request_id` is off behind a server that writes x-request-id and traceparent itself.
     """
     context = AppContext(record, limits=limits, feedback=feedback, replica=replica, echo_request_id=echo_request_id)
     return app_within(context, predictor)
@@ -119,7 +118,8 @@ def app_within(context: AppContext, predictor: Predictor, others: OtherApps | No
     """The application that answers for `predictor`, and for `others` where a request means one of them."""
     others = others or no_others(predictor.name, predictor.version)
     answering = context.answering(predictor)
-    routes = _Routes(answering, context, others)
+    careful = CarefulAnswers(answering, context.in_flight.limits, others.models)
+    routes = _Routes(careful, context, others)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -144,7 +144,8 @@ def other_app_within(context: AppContext, predictor: Predictor) -> ASGIApp:
     Not FastAPI's, which keeps what documents an application for ever, and with it the model.
     """
     answering = context.answering(predictor)
-    routes = _Routes(answering, context, no_others(predictor.name, predictor.version))
+    careful = CarefulAnswers(answering, context.in_flight.limits)
+    routes = _Routes(careful, context, no_others(predictor.name, predictor.version))
     return FastPath(_received(Starlette(), routes.of_model(), answering, context), _fast(answering, context))
 
 
@@ -171,17 +172,10 @@ def _fast(answering: Answering, context: AppContext, aliases: Sequence[str] = ()
 class _Routes:
     """The endpoints, bound to what they answer from."""
 
-    def __init__(self, answering: Answering, context: AppContext, others: OtherApps) -> None:
-        self._answering = answering
-        self._predictor = predictor = answering.predictor
+    def __init__(self, careful: CarefulAnswers, context: AppContext, others: OtherApps) -> None:
+        self._careful = careful
         self._board = context.board
-        self._limits = context.in_flight.limits
         self._others = others
-        self._inputs = input_specs(predictor.schema)
-        self._outputs = output_specs(predictor.schema)
-        # Columns that the source had and the model does not take may come along.
-        self._ignored = {predictor.schema.target.name, *predictor.schema.non_features}
-        self._names = predictor.schema.feature_names
 
     def of_server(self) -> list[_Route]:
         """What is asked without naming a model."""
@@ -211,7 +205,7 @@ class _Routes:
         return routes
 
     def _home(self) -> Endpoint:
-        page = home_page(self._predictor)
+        page = home_page(self._careful.answering.predictor)
 
         async def home(_: Request) -> Response:
             return HTMLResponse(page.document, headers={"content-security-policy": page.policy})
@@ -223,7 +217,7 @@ class _Routes:
 
     async def _repository_index(self, request: Request) -> Response:
         """`{"ready": true}` asks for those that answer, which all do."""
-        body = await read_body(request, self._limits)
+        body = await read_body(request, self._careful.limits)
         if body.strip():
             refuse_unknown(parse_object(body), ("ready",), where="the request")
         return Response(json.dumps(self._others.index()), media_type=_JSON)
@@ -245,39 +239,30 @@ class _Routes:
 
     async def _model_metadata(self, request: Request) -> Response:
         self._check_model(request)
-        card = self._predictor.bundle.card
-        properties = {"family": card.family, "task": card.task, "trial_id": card.trial_id}
-        if self._predictor.classes:
-            properties["classes"] = json.dumps(list(self._predictor.classes))
-        members = {
-            "name": self._predictor.name,
-            "versions": [self._predictor.version],
-            "platform": "onnxruntime_onnx",
-            "inputs": [spec.to_json() for spec in self._inputs],
-            "outputs": [spec.to_json() for spec in self._outputs],
-            "properties": properties,
-        }
-        return _json(members)
+        return _json(self._careful.metadata())
 
     async def _model_ready(self, request: Request) -> Response:
         self._check_model(request)
-        return _json({"name": self._predictor.name, "ready": True})
+        return _json({"name": request.path_params["name"], "ready": True})
 
     async def _infer(self, request: Request) -> Response:
         self._check_model(request)
         media_type(request, _INFER_TYPES)
         header_length = request.headers.get(HEADER_LENGTH)
-        return await self._answered(request, lambda body, started: self._infer_now(body, header_length, started))
+        return await self._answered(request, lambda asked: self._infer_now(asked, header_length))
 
-    def _infer_now(self, body: bytes, header_length: str | None, started: float) -> Response:
-        parsed = parse_infer_request(body, header_length, self._inputs, self._outputs)
-        answer = self._answer(parsed.columns, body, started)
-        members: dict[str, Any] = {"model_name": self._predictor.name, "model_version": self._predictor.version}
+    def _infer_now(self, asked: _Asked, header_length: str | None) -> Response:
+        careful = self._careful
+        parsed = parse_infer_request(asked.received.body, header_length, careful.inputs, careful.outputs)
+        deadline = asked.deadline
+        if parsed.timeout_seconds is not None:
+            deadline = deadline.within(parsed.timeout_seconds)
+        answer = careful.answer(parsed.columns, asked.received, deadline)
+        members = careful.identity
         if parsed.id is not None:
             members["id"] = parsed.id
         members["parameters"] = {"prediction_id": answer.prediction_id}
-        values = self._answering.values(answer.prediction)
-        content, document_length = infer_response(members, parsed.outputs, values, answer.num_rows)
+        content, document_length = infer_response(members, parsed.outputs, careful.values(answer), answer.num_rows)
         headers = {"x-prediction-id": answer.prediction_id}
         if document_length is None:
             return Response(content, headers=headers, media_type=_JSON)
@@ -285,63 +270,29 @@ class _Routes:
 
     async def _invocations(self, request: Request) -> Response:
         is_csv = media_type(request, _INVOCATION_TYPES) == "text/csv"
-        return await self._answered(request, lambda body, started: self._invoke_now(body, started, is_csv=is_csv))
+        return await self._answered(request, lambda asked: self._invoke_now(asked, is_csv=is_csv))
 
-    def _invoke_now(self, body: bytes, started: float, *, is_csv: bool) -> Response:
-        columns = parse_csv_invocation(body, self._inputs) if is_csv else parse_json_invocation(body, self._names)
-        answer = self._answer(columns, body, started)
-        metadata = {
-            "prediction_id": answer.prediction_id,
-            "model_name": self._predictor.name,
-            "model_version": self._predictor.version,
-        }
+    def _invoke_now(self, asked: _Asked, *, is_csv: bool) -> Response:
+        careful, body = self._careful, asked.received.body
+        columns = parse_csv_invocation(body, careful.inputs) if is_csv else parse_json_invocation(body, careful.names)
+        answer = careful.answer(columns, asked.received, asked.deadline)
+        metadata = {"prediction_id": answer.prediction_id, **careful.identity}
         members = {"predictions": answer.prediction.labels, "metadata": metadata}
         return _json(members, {"x-prediction-id": answer.prediction_id})
 
-    async def _answered(self, request: Request, respond: Callable[[bytes, float], Response]) -> Response:
-        started = time.perf_counter()
-        body = await read_body(request, self._limits)
+    async def _answered(self, request: Request, respond: Callable[[_Asked], Response]) -> Response:
+        limits, started = self._careful.limits, time.perf_counter()
+        headers = dict(request.scope["headers"])
+        deadline = Deadline.of(headers, started=started, default_seconds=limits.timeout_seconds)
+        body = await read_body(request, limits)
+        received = Received(body=body, started=started, ids=request.scope[IDS_KEY])
+        asked = _Asked(received=received, deadline=deadline)
         if len(body) > _INLINE_BODY_BYTES:
-            return await asyncio.to_thread(respond, body, started)
-        return respond(body, started)
-
-    def _answer(self, columns: Mapping[str, list[Any]], body: bytes, started: float) -> _Answer:
-        prediction, num_rows = self._predict(columns)
-        prediction_id = self._answering.settle(columns, prediction, Received(body=body, started=started))
-        return _Answer(prediction_id=prediction_id, prediction=prediction, num_rows=num_rows)
-
-    def _predict(self, columns: Mapping[str, list[Any]]) -> tuple[Prediction, int]:
-        refuse_unknown(
-            (name for name in columns if name not in self._ignored), self._names, where="the model's columns"
-        )
-        num_rows = max((len(values) for values in columns.values()), default=0)
-        if num_rows > self._limits.max_rows:
-            detail = f"The request has {num_rows} rows; send at most {self._limits.max_rows} in one."
-            raise RequestError(422, detail)
-        try:
-            prediction = self._predictor.predict(columns_to_table(columns, self._predictor.schema))
-        except RowError as error:
-            raise RequestError(422, shorten(str(error), 500), field=shorten(error.field)) from error
-        except DataError as error:
-            raise RequestError(422, shorten(str(error), 500)) from error
-        except RecursionError as error:
-            raise malformed("A value nests too deeply; send plain numbers, strings, booleans or null.") from error
-        return prediction, num_rows
+            return await asyncio.to_thread(respond, asked)
+        return respond(asked)
 
     def _check_model(self, request: Request) -> None:
-        name, version = request.path_params["name"], request.path_params.get("version", self._predictor.version)
-        if name != self._predictor.name:
-            served = _that_are(model.name for model in self._others.models.all)
-            raise RequestError(404, f"model {shorten(name)} is not served here; {served}.")
-        if version != self._predictor.version:
-            served = _that_are(model.version for model in self._others.models.all if model.name == name)
-            detail = f"version {shorten(version)} of {name} is not served here; {served}."
-            raise RequestError(404, detail)
-
-
-def _that_are(served: Iterable[str]) -> str:
-    names = list(dict.fromkeys(served))
-    return f"{shorten(', '.join(names), 300)} {'is' if len(names) == 1 else 'are'}"
+        self._careful.check_model(request.path_params["name"], request.path_params.get("version"))
 
 
 def _labelled(path: str, endpoint: Endpoint) -> Endpoint:

@@ -15,7 +15,7 @@ from mlcluster.serve.memory import give_back_memory
 from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.problem import RequestError
-from mlcluster.serve.reception import problem_response
+from mlcluster.serve.reception import ids_of, problem_response
 from mlcluster.serve.shelf import Shelf
 
 log = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class OtherApps:
             log.exception("could not load %s", served.path)
             detail = f"version {served.version} of {served.name} cannot be loaded ({error}); try again in a second."
             problem = RequestError(503, detail, headers={"retry-after": str(_RETRY_SECONDS)})
-            await problem_response(problem)(scope, receive, send)
+            await problem_response(problem, ids_of(scope))(scope, receive, send)
 
     async def _load(self, path: str) -> ASGIApp:
         other = self.models.others[path]

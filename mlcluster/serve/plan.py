@@ -50,8 +50,8 @@ class ReplicaPlan:
     usd_per_hour: float | None
     records_folder: str | None
     records_bytes: int
-    grace_seconds: float
-    """For the requests in flight when the replica is to end."""
+    timeout_seconds: float
+    """For a request, and for those in flight when the replica is to end."""
     aliases: tuple[str, ...]
     others: tuple[OtherModel, ...]
     others_bytes: int
@@ -88,7 +88,8 @@ class ServePlan:
     upscale_delay_seconds: float = 2.0
     downscale_delay_seconds: float = 60.0
     request_timeout_seconds: float = 60.0
-    """For a request from end to end; above the cold start, so that an endpoint scaled to zero answers its first one."""
+    """For a request from end to end, where it does not say less itself; above the cold start, so that an endpoint
+    scaled to zero answers its first one."""
     slowest_seconds: float = 1.0
     """For one row, in the median, when a new version is tried: a slower one does not take over."""
 
@@ -101,7 +102,7 @@ class ServePlan:
             usd_per_hour=self.replica_usd_per_hour,
             records_folder=self.records_folder,
             records_bytes=self.records_bytes,
-            grace_seconds=self.request_timeout_seconds,
+            timeout_seconds=self.request_timeout_seconds,
             aliases=self.neighbours.own_aliases,
             others=tuple(other.model for other in self.neighbours.others),
             others_bytes=self.neighbours.max_bytes,

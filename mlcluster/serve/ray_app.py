@@ -86,12 +86,12 @@ class ModelReplica:
         beat.start(server.address)
 
     def build(self, replica: Replica) -> ASGIApp:
-        """The application; the front writes x-request-id."""
+        """The application; the front writes x-request-id and traceparent."""
         plan = self._plan
         context = AppContext(
             self._records,
             feedback=self._feedback,
-            limits=RequestLimits(max_in_flight=plan.max_ongoing),
+            limits=RequestLimits(max_in_flight=plan.max_ongoing, timeout_seconds=plan.timeout_seconds),
             replica=replica,
             echo_request_id=False,
         )
@@ -127,7 +127,7 @@ class ModelReplica:
         await self._beat.end()
         await asyncio.sleep(_LET_GO_SECONDS)
         if self._server is not None:
-            await self._server.close(grace_seconds=self._plan.grace_seconds)
+            await self._server.close(grace_seconds=self._plan.timeout_seconds)
         await self._beat.forget()
 
 

@@ -75,6 +75,10 @@ class PredictionRecord:
     inputs: dict[str, list[Any]] | None
     """Raw values by column; None above `MAX_RECORDED_ROWS` rows."""
     outputs: dict[str, list[Any]] | None
+    request_id: str | None = None
+    """The client's own, or ours; None in records that were written before there were any."""
+    trace_id: str | None = None
+    """Of W3C Trace Context, 32 hexadecimal digits."""
 
 
 MakeRecord = Callable[[], PredictionRecord]

@@ -85,6 +85,8 @@ class ServeSpec(Section):
     """Models that answer beside the project's own, from the same MLflow: `income@challenger`, `bikes/3`."""
     also_mb: PositiveFloat = 512
     """MB of memory that these may take in a replica: what does not fit is loaded when it is asked for."""
+    timeout_ms: PositiveInt = 60_000
+    """For a request from end to end, where it does not say less itself; a start from zero replicas has to fit in."""
     slowest_ms: PositiveFloat = 1000
     """For one row, in the median, when a new version is tried: a slower one does not take over."""
     records_gb: PositiveFloat = 1.0
