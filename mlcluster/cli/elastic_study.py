@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 from mlcluster.cli.cluster_checking import read_priced
 from mlcluster.cli.cluster_prices import worker_prices
@@ -13,8 +14,10 @@ from mlcluster.cli.leasing import Machine
 from mlcluster.cli.ray_local import is_on_cluster
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cluster import ElasticPlan, Goal, PricedType, halving_stages, plan_nodes
+from mlcluster.search import rung_levels
 from mlcluster.spec import ProjectSpec
 from mlcluster.tune import StudyPlan
+from mlcluster.tune.plan import full_training_seconds
 from mlcluster.tune.releases import ElasticCluster, KeepAll, Releases
 
 START_SECONDS = 180.0
@@ -57,8 +60,9 @@ def provisional_machine(spec: ProjectSpec) -> Machine:
 def wished_nodes(spec: ProjectSpec, folder: Path, study: StudyPlan, *, free_usd: float) -> Wish | None:
     """The cheapest nodes with which the study gets through in `tune.budget`'s minutes and `free_usd`.
 
-    The study that is planned for gives each family a full bracket: as many trials as leave one at its highest rung.
-    None where `prices.cluster` has no worker type that holds such a trial.
+    The study that is planned for gives each family one whole bracket, with trainings of its default configuration to
+    the end: a study with less time cuts its rungs down, and this asks what it would take to have them all. None where
+    `prices.cluster` has no worker type that holds such a trial.
     """
     assert spec.prices.cluster is not None, "a study asks for nodes where its prices come from a cluster file"
     plan, types = read_priced(folder / spec.prices.cluster)
@@ -66,9 +70,10 @@ def wished_nodes(spec: ProjectSpec, folder: Path, study: StudyPlan, *, free_usd:
     offers = worker_offers(plan, types, request)
     if not offers:
         return None
-    rungs, factor = study.settings.rungs_seconds, study.settings.reduction_factor
-    num_trials = len(study.spaces) * factor ** (len(rungs) - 1)
-    stages = halving_stages(num_trials, rungs[-1], reduction_factor=factor)
+    full = full_training_seconds(study.spaces, study.fidelities).values()
+    factor = study.settings.reduction_factor
+    num_trials = len(full) * factor ** (len(rung_levels(list(full))) - 1)
+    stages = halving_stages(num_trials, fmean(full), reduction_factor=factor)
     seconds = 60 * spec.tune.budget.minutes
     head = next((one.usd_per_hour or 0.0 for one in types if one.node.is_head), 0.0)
     # The minutes of a study begin once its nodes are there.

@@ -86,13 +86,16 @@ class NodeLog(NoNodeLog):
         self._lock = threading.Lock()
         self._present: dict[str, Node] = {}
         self._gone: set[str] = set()
+        self._given_up: set[str] = set()
+        """Of those present too, until the next look."""
         self._file = open_locked(path)
         cut_torn_line(path)
         self._append("open")
 
     @property
     def usd_per_second(self) -> float:
-        return sum((node.usd_per_hour or 0.0) / SECONDS_PER_HOUR for node in list(self._present.values()))
+        staying = [node for node in self.present if node.node_id not in self._given_up]
+        return sum((node.usd_per_hour or 0.0) / SECONDS_PER_HOUR for node in staying)
 
     @property
     def present(self) -> tuple[Node, ...]:
@@ -127,6 +130,7 @@ class NodeLog(NoNodeLog):
         self._append("stage_end", stage=stage)
 
     def give_up(self, node_id: str, *, reason: str) -> None:
+        self._given_up.add(node_id)
         self._append("given_up", node_id=node_id, reason=reason)
 
     def end_search(self) -> None:

@@ -148,7 +148,7 @@ class _PieceScheduler(FIFOScheduler):
         for trial in self._dispatcher.pop_employed():
             tune_controller._schedule_trial_train(trial)
         for trial in self._dispatcher.pop_released():
-            tune_controller.request_stop_trial(trial)
+            tune_controller.stop_trial(trial)  # its queue for such requests is never read
         return None  # those that have not begun, Tune starts by itself
 
 

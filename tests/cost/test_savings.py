@@ -86,3 +86,13 @@ def test_a_node_that_did_not_go_and_one_without_a_price_save_no_dollars(tmp_path
     log.close()
     found = savings(read_node_history(tmp_path / "nodes.jsonl"))
     assert [(one.node.node_id, one.seconds, one.usd) for one in found] == [("stays", 0.0, 0.0), ("free", 9.0, 0.0)]
+
+
+def test_a_node_that_was_given_up_costs_nothing_from_then_on_though_no_look_has_missed_it_yet(tmp_path: Path) -> None:
+    log = NodeLog(tmp_path / "nodes.jsonl", clock=Clock())
+    log.see([node("n1"), node("n2")])
+    assert log.usd_per_second == pytest.approx(0.002)
+    log.give_up("n2", reason="idle")
+    assert log.usd_per_second == pytest.approx(0.001)
+    assert len(log.present) == 2
+    log.close()
