@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
-
 import bench_release
+import pytest
 
 from mlcluster.tune import load_benchmark
 
