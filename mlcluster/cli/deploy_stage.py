@@ -14,6 +14,7 @@ from mlcluster.cli.ray_local import is_on_cluster
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.workspace import write_json
 from mlcluster.registry import Bundle
+from mlcluster.spec import MonitorSpec
 
 if TYPE_CHECKING:
     from mlcluster.registry.mlflow_registry import MlflowRegistry, ModelVersion
@@ -49,7 +50,7 @@ def _serve_plan(context: RunContext, bundle: Bundle, neighbours: Neighbours, por
     from mlcluster.serve.plan import ServePlan
 
     prices = worker_prices(context.spec, context.project_folder).book
-    serve = context.spec.serve
+    serve, monitor = context.spec.serve, context.spec.monitor or MonitorSpec()
     # On a laptop a replica reserves nothing, so that it starts beside a search; it may take a core.
     cpus = CLUSTER_CPUS_PER_REPLICA if is_on_cluster() else 0.0
     return ServePlan(
@@ -63,6 +64,7 @@ def _serve_plan(context: RunContext, bundle: Bundle, neighbours: Neighbours, por
         replica_usd_per_hour=(cpus or 1.0) * prices.cpu_usd_per_hour,
         records_folder=str(context.workspace.predictions.resolve()),
         records_bytes=int(serve.records_gb * 1e9),
+        statistics_seconds=monitor.drift.window.hours * 3600 if monitor.histograms else None,
         host=serve.host,
         port=port,
         neighbours=neighbours,

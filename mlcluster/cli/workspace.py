@@ -2,7 +2,7 @@
 
     .mlcluster/
         runs/0001-1f2e3d4c5b6a/   run.json, ledger-1.jsonl, nodes-1.jsonl, snapshot/, study/, bundle/, ...
-        predictions/              what was answered (JSON lines)
+        predictions/              what was answered (Parquet), and labels that came for it
         sources/                  what was fetched and joined; may be removed while nothing runs
         catalog.jsonl             the versions that were seen of each source
         ray/                      token and state of the local Ray

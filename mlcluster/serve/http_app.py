@@ -34,6 +34,7 @@ from mlcluster.serve.home_page import home_page
 from mlcluster.serve.inference_protocol import HEADER_LENGTH, infer_response, parse_infer_request
 from mlcluster.serve.invocations import parse_csv_invocation, parse_json_invocation
 from mlcluster.serve.json_body import parse_object, refuse_unknown
+from mlcluster.serve.live_statistics import StatisticsBoard
 from mlcluster.serve.many_models import ManyModels, OtherApps, no_others
 from mlcluster.serve.metrics import CONTENT_TYPE, Gauges, MetricsBoard, Replica
 from mlcluster.serve.openapi import openapi_document
@@ -52,6 +53,7 @@ from mlcluster.serve.reception import (
     refuse_route,
 )
 from mlcluster.serve.records import RecordSink
+from mlcluster.serve.statistics_route import statistics_endpoint
 
 _JSON = "application/json"
 _OCTETS = "application/octet-stream"
@@ -82,9 +84,11 @@ class AppContext:
         limits: RequestLimits | None = None,
         feedback: FeedbackLog | None = None,
         replica: Replica | None = None,
+        statistics: StatisticsBoard | None = None,
         echo_request_id: bool = True,
     ) -> None:
         self.record = record
+        self._statistics = statistics
         self.feedback = feedback
         self.echo_request_id = echo_request_id
         self.in_flight = in_flight = InFlight(limits or RequestLimits())
@@ -93,7 +97,10 @@ class AppContext:
 
     def answering(self, predictor: Predictor) -> Answering:
         """The answers of one of its models."""
-        return Answering(predictor, self.record, self.board.of(predictor.name, predictor.version))
+        metrics = self.board.of(predictor.name, predictor.version)
+        if self._statistics is not None:
+            metrics.statistics = self._statistics.of(predictor)
+        return Answering(predictor, self.record, metrics)
 
 
 def build_app(
@@ -128,7 +135,12 @@ def app_within(context: AppContext, predictor: Predictor, others: OtherApps | No
 
     # The usual one makes a page that loads its script from a network of delivery, which a closed network has not.
     app = FastAPIOffline(title=predictor.name, version=__version__, redoc_url=None, lifespan=lifespan)
-    document = openapi_document(predictor, server_version=__version__, takes_feedback=context.feedback is not None)
+    document = openapi_document(
+        predictor,
+        server_version=__version__,
+        takes_feedback=context.feedback is not None,
+        has_statistics=answering.metrics.statistics is not None,
+    )
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents
     table = [*routes.of_server(), *routes.of_model()]
     if context.feedback is not None:
@@ -195,11 +207,13 @@ class _Routes:
 
     def of_model(self) -> list[_Route]:
         """What is asked of the model by its name."""
+        statistics = statistics_endpoint(self._careful.answering, self._board.replica.name, self._check_model)
         routes: list[_Route] = []
         for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
             routes += [
                 (path, "GET", self._model_metadata),
                 (f"{path}/ready", "GET", self._model_ready),
+                (f"{path}/statistics", "GET", statistics),
                 (f"{path}/infer", "POST", self._infer),
             ]
         return routes

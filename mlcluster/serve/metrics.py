@@ -6,6 +6,7 @@ reading its JSON does.
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +16,8 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from mlcluster.serve.live_statistics import LiveStatistics
 
 _BUCKETS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _BOUNDS = (*map(str, _BUCKETS_SECONDS), "+Inf")
@@ -68,6 +71,8 @@ class ServingMetrics:
         self._requests: dict[tuple[str, int], int] = {}
         self._latencies: dict[str, _Latency] = {}
         self._num_rows = 0
+        self.statistics: LiveStatistics | None = None
+        """What the model is asked and answers, where that is watched."""
         self._lock = Lock()
 
     def count_request(self, route: str, status: int, seconds: float) -> None:
@@ -97,13 +102,15 @@ class ServingMetrics:
         yield from (requests, latencies)
         yield _one(CounterMetricFamily, "mlcluster_rows", "Rows predicted.", self._labels, self._num_rows)
         yield _one(GaugeMetricFamily, "mlcluster_model_info", "The model that answers.", self._labels, 1)
+        if self.statistics is not None:
+            yield from self.statistics.collect(self._labels, _LABELS, time.time_ns() // 1_000_000)
 
 
 class MetricsBoard(Collector):
     """What a replica counts: for each of its models, and as a whole under the labels of the first of them."""
 
     def __init__(self, replica: Replica, gauges: Gauges) -> None:
-        self._replica = replica
+        self.replica = replica
         self._gauges = gauges
         self._models: dict[tuple[str, str], ServingMetrics] = {}
         self._registry = CollectorRegistry()
@@ -113,7 +120,7 @@ class MetricsBoard(Collector):
         """The counters of a model; the same ones where it is loaded again, for counts never go down."""
         key = (model, version)
         if key not in self._models:
-            self._models[key] = ServingMetrics(model=model, version=version, replica=self._replica)
+            self._models[key] = ServingMetrics(model=model, version=version, replica=self.replica)
         return self._models[key]
 
     def collect(self) -> Iterator[Metric]:
@@ -129,14 +136,14 @@ class MetricsBoard(Collector):
         yield from self._of_the_replica()
 
     def _of_the_replica(self) -> Iterator[Metric]:
-        labels = (self._replica.name, *next(iter(self._models), ("", "")))
+        labels = (self.replica.name, *next(iter(self._models), ("", "")))
         lost, in_flight = self._gauges.num_lost(), self._gauges.num_in_flight()
         what = "Prediction records that never reached the disk."
         yield _one(CounterMetricFamily, "mlcluster_records_lost", what, labels, lost)
         yield _one(GaugeMetricFamily, "mlcluster_requests_in_flight", "Requests being answered.", labels, in_flight)
-        if self._replica.usd_per_hour is not None:
+        if self.replica.usd_per_hour is not None:
             what = "Dollars that this replica costs an hour, at the project's prices."
-            yield _one(GaugeMetricFamily, "mlcluster_replica_usd_per_hour", what, labels, self._replica.usd_per_hour)
+            yield _one(GaugeMetricFamily, "mlcluster_replica_usd_per_hour", what, labels, self.replica.usd_per_hour)
 
     def exposition(self) -> bytes:
         """The text that Prometheus reads."""

@@ -50,6 +50,7 @@ class ReplicaPlan:
     usd_per_hour: float | None
     records_folder: str | None
     records_bytes: int
+    statistics_seconds: float | None
     timeout_seconds: float
     """For a request, and for those in flight when the replica is to end."""
     aliases: tuple[str, ...]
@@ -81,6 +82,8 @@ class ServePlan:
     """Where each replica appends its predictions; None keeps no records."""
     records_bytes: int = 10**9
     """What this folder may hold, about; the oldest records go."""
+    statistics_seconds: float | None = None
+    """The window in which replicas count what their records hold; None counts nothing."""
     host: str = "127.0.0.1"
     port: int = 8000
     access: FrontAccess = field(default_factory=FrontAccess)
@@ -102,6 +105,7 @@ class ServePlan:
             usd_per_hour=self.replica_usd_per_hour,
             records_folder=self.records_folder,
             records_bytes=self.records_bytes,
+            statistics_seconds=self.statistics_seconds,
             timeout_seconds=self.request_timeout_seconds,
             aliases=self.neighbours.own_aliases,
             others=tuple(other.model for other in self.neighbours.others),

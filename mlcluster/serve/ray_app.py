@@ -21,15 +21,17 @@ from mlcluster.registry import Bundle
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.front_loads import SOME_LOAD
 from mlcluster.serve.http_app import AppContext, app_within, other_app_within
+from mlcluster.serve.live_statistics import StatisticsBoard
 from mlcluster.serve.many_models import OtherApps, no_others
 from mlcluster.serve.memory import settle_memory
 from mlcluster.serve.metrics import Replica
 from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.plan import ReplicaPlan, ServePlan
+from mlcluster.serve.prediction_log import PredictionLog
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.ray_front import FrontBeat
 from mlcluster.serve.reception import RequestLimits
-from mlcluster.serve.records import JsonlRecordSink, NoRecords, RecordSink
+from mlcluster.serve.records import NoRecords, RecordSink
 from mlcluster.serve.replica_server import Drained, ReplicaServer
 
 _DEPLOYMENT = "model"
@@ -58,9 +60,13 @@ class ModelReplica:
         self._opening: asyncio.Task[None] | None = None
         self._records: RecordSink = NoRecords()
         self._feedback: FeedbackLog | None = None
+        self._statistics: StatisticsBoard | None = None
         if plan.records_folder is not None:
             folder = Path(plan.records_folder)
-            self._records = JsonlRecordSink(folder, max_bytes=plan.records_bytes)
+            if plan.statistics_seconds is not None:
+                self._statistics = StatisticsBoard(window_seconds=plan.statistics_seconds)
+            watch = None if self._statistics is None else self._statistics.add
+            self._records = PredictionLog(folder, max_bytes=plan.records_bytes, watch=watch)
             self._feedback = FeedbackLog(folder)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
@@ -93,6 +99,7 @@ class ModelReplica:
             feedback=self._feedback,
             limits=RequestLimits(max_in_flight=plan.max_ongoing, timeout_seconds=plan.timeout_seconds),
             replica=replica,
+            statistics=self._statistics,
             echo_request_id=False,
         )
         own = ServedModel(name=self._predictor.name, version=self._predictor.version, aliases=plan.aliases)

@@ -132,4 +132,6 @@ class DriftSpec(Section):
 class MonitorSpec(Section):
     """What is watched once the model is live."""
 
+    histograms: bool = True
+    """Whether each replica counts what it is asked and answers, feature by feature, over `drift.window`."""
     drift: DriftSpec = Field(default_factory=DriftSpec)

@@ -414,6 +414,10 @@ def test_a_label_that_comes_later_is_joined_with_its_prediction(served: Served, 
     while find_record(served.folder / ".mlcluster" / "predictions", prediction_id) is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    watched = httpx.get(served.summary["infer_url"].removesuffix("/infer") + "/statistics", timeout=60).json()
+    assert (watched["version"], watched["num_reference_rows"] > 100) == (served.summary["model_version"], True)
+    assert watched["num_rows"] > 0
+    assert all(sum(column["counts"]) == watched["num_rows"] for column in watched["features"])
     (tmp_path / "late.json").write_text(json.dumps({"prediction_id": f"{prediction_id}#0", "label": "malignant"}))
     found = run_here(served.folder, "feedback", str(tmp_path / "late.json"), "--json").json
     (version,) = found["versions"]
