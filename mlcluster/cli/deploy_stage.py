@@ -45,5 +45,10 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int) -> dict[
         endpoint = deploy(plan, timeout_seconds=worst_case)
     record = {**asdict(endpoint), "infer_url": endpoint.infer_url, "run": context.run.run_id}
     write_json(context.workspace.endpoint_file, record)
+    if is_on_cluster():
+        from mlcluster.cli.served_record import keep_served
+
+        folder = context.run.bundle(endpoint.version)
+        keep_served(context.workspace, plan, bundle=folder, run=context.run.run_id)
     context.progress.stage("deploy", f"{endpoint.model} version {endpoint.version} answers at {endpoint.url}")
     return record
