@@ -37,6 +37,10 @@ def run_deploy_stage(
     also = [{"name": other.name, "version": other.version, "aliases": other.aliases} for other in found.versions]
     record = {**asdict(endpoint), "infer_url": endpoint.infer_url, "run": context.run.run_id, "also": also}
     write_json(context.workspace.endpoint_file, record)
+    if is_on_cluster():
+        from mlcluster.cli.served_record import keep_served
+
+        keep_served(context.workspace, plan, bundle=context.run.bundle(endpoint.version), run=context.run.run_id)
     context.progress.stage("deploy", f"{endpoint.model} version {endpoint.version} answers at {endpoint.url}")
     for other in also:
         names = ", ".join(f"@{alias}" for alias in other["aliases"])

@@ -26,6 +26,7 @@ def node_accounts(run: RunFolder) -> dict[str, Any] | None:
         "spot_usd": sum(one.nano_usd for one in accounts if one.node.is_spot) / NANO,
         "idle_usd": bill.idle_nano_usd / NANO,
         "lost_usd": bill.lost_nano_usd / NANO,
+        "lost_by_cause": {cause: part / NANO for cause, part in bill.lost_by_cause.items()},
         "trials": {trial: part / NANO for trial, part in bill.trials.items()},
         "stages": {stage: part / NANO for stage, part in bill.stages.items()},
         "num_without_price": len(bill.unpriced),
@@ -104,6 +105,8 @@ def _footnotes(found: Mapping[str, Any], *, cap_usd: float) -> Iterator[str]:
         yield f"price    {source}"
     if found["num_without_price"]:
         yield f"missing  {found['num_without_price']} nodes have no known price, and are in none of these dollars"
+    for cause, usd in found["lost_by_cause"].items():
+        yield f"lost     ${usd:.6f} by {cause}"
     if found["given_up"]["text"] is not None:
         yield f"saved    {found['given_up']['text']}"
     over_usd = found["usd"] - cap_usd

@@ -182,10 +182,12 @@ class Project(ServedProject):
         """Ends what `run` left serving; says whether there was anything."""
         endpoint = self.workspace.endpoint_file
         if is_on_cluster():
+            from mlcluster.cli.served_record import forget_served
             from mlcluster.serve.ray_deploy import undeploy
 
             connect_ray(self.workspace, Machine(num_cpus=1))
             was_running = undeploy(self.spec.project)
+            forget_served(self.workspace)
         else:
             was_running = LocalRay(self.workspace.ray).stop()
         endpoint.unlink(missing_ok=True)

@@ -31,6 +31,8 @@ class Work:
     """Seconds by trial that was trained: how the work is split among them. One at least."""
     is_lost: bool = False
     """Nothing came of it: its worker, its node or its driver went before it had reported, or the training raised."""
+    cause: str = ""
+    """Why it was lost, where that is known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +110,9 @@ class _Reader:
             case "begin":
                 self.open_work[line["worker"]] = {**line, "begin": at}
             case "end":
-                self._end_work(line["worker"], at, line["seconds"], is_lost=line["is_lost"])
+                self._end_work(
+                    line["worker"], at, line["seconds"], is_lost=line["is_lost"], cause=line.get("cause", "")
+                )
             case "stage":
                 self.open_stages[line["stage"]] = at
             case "stage_end":
@@ -139,7 +143,9 @@ class _Reader:
         node = Node(**line) if known is None else replace(known, released_at=line["released_at"])
         self.nodes[node.node_id] = node
 
-    def _end_work(self, worker: str, at: float, seconds: Mapping[str, float], *, is_lost: bool) -> None:
+    def _end_work(
+        self, worker: str, at: float, seconds: Mapping[str, float], *, is_lost: bool, cause: str = ""
+    ) -> None:
         begun = self.open_work.pop(worker)
         work = Work(
             node_id=begun["node_id"],
@@ -147,6 +153,7 @@ class _Reader:
             resources=begun["resources"],
             trials=seconds or dict.fromkeys(begun["trials"], 1.0),
             is_lost=is_lost,
+            cause=cause,
         )
         self.work.append(work)
 

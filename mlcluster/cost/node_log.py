@@ -57,8 +57,13 @@ class NoNodeLog:
     def begin_work(self, worker: str, *, node_id: str, resources: Mapping[str, float], trials: Sequence[str]) -> None:
         """`worker`, on that node, holds so much of it for these trials from now on."""
 
-    def end_work(self, worker: str, *, seconds: Mapping[str, float] | None = None, is_lost: bool = False) -> None:
-        """What it was handed has ended; `seconds` is how it splits among the trials, evenly where it is left out."""
+    def end_work(
+        self, worker: str, *, seconds: Mapping[str, float] | None = None, is_lost: bool = False, cause: str = ""
+    ) -> None:
+        """What it was handed has ended; `seconds` is how it splits among the trials, evenly where it is left out.
+
+        `cause` is why it was lost, where that is known.
+        """
 
     def begin_stage(self, stage: str) -> None:
         """All nodes are there for this stage from now on."""
@@ -120,8 +125,11 @@ class NodeLog(NoNodeLog):
     def begin_work(self, worker: str, *, node_id: str, resources: Mapping[str, float], trials: Sequence[str]) -> None:
         self._append("begin", worker=worker, node_id=node_id, resources=dict(resources), trials=list(trials))
 
-    def end_work(self, worker: str, *, seconds: Mapping[str, float] | None = None, is_lost: bool = False) -> None:
-        self._append("end", worker=worker, seconds=dict(seconds or {}), is_lost=is_lost)
+    def end_work(
+        self, worker: str, *, seconds: Mapping[str, float] | None = None, is_lost: bool = False, cause: str = ""
+    ) -> None:
+        named = {"cause": cause} if cause else {}
+        self._append("end", worker=worker, seconds=dict(seconds or {}), is_lost=is_lost, **named)
 
     def begin_stage(self, stage: str) -> None:
         self._append("stage", stage=stage)

@@ -20,6 +20,8 @@ from mlcluster.tune.study import Study
 log = logging.getLogger(__name__)
 
 Progress = Callable[[Study], None]
+INTERRUPTION = "spot interruption"
+"""The cause of a loss on a machine that was drained before it went."""
 MAX_STILLBORN = 3
 """When that many workers have ended before they were up, and none came up, no other one will."""
 
@@ -165,11 +167,12 @@ class Dispatcher:
             self._num_stillborn[worker] += worker not in self._up
             log.warning("a worker ended that had nothing to do")
             return
-        self._log_of_nodes.end_work(trial.trial_id, is_lost=True)
-        names = " ".join(segment.trial_id for segment in piece)
-        log.warning("lost trial_id=%s: its worker ended; going on from its last checkpoint", names)
+        is_taken_away = self._leaving.had(self._node_ids[trial.trial_id])
+        self._log_of_nodes.end_work(trial.trial_id, is_lost=True, cause=INTERRUPTION if is_taken_away else "")
+        names, why = " ".join(segment.trial_id for segment in piece), INTERRUPTION if is_taken_away else "worker ended"
+        log.warning("lost trial_id=%s: %s; going on from its last checkpoint", names, why)
         self._has_no_piece.clear()
-        self._study.lose(piece[0].trial_id, "its worker ended")
+        self._study.lose(piece[0].trial_id, f"its {why}")
         self._progress(self._study)
 
     def _take_in(self, worker: str, piece: tuple[Segment, ...], result: Mapping[str, Any]) -> None:
