@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -22,17 +22,25 @@ from starlette.responses import HTMLResponse, Response
 from starlette.types import ASGIApp
 
 from mlcluster import __version__
+from mlcluster.serve import arrow_bodies
 from mlcluster.serve.answering import Answering, Received
-from mlcluster.serve.careful import CarefulAnswers
+from mlcluster.serve.careful import Answer, CarefulAnswers
 from mlcluster.serve.deadline import Deadline
 from mlcluster.serve.fast_answers import FastAnswers
 from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.feedback_route import feedback_endpoint
 from mlcluster.serve.home_page import home_page
-from mlcluster.serve.inference_protocol import HEADER_LENGTH, infer_response, parse_infer_request
-from mlcluster.serve.invocations import parse_csv_invocation, parse_json_invocation
+from mlcluster.serve.inference_protocol import (
+    HEADER_LENGTH,
+    InferRequest,
+    infer_response,
+    parse_infer_request,
+    requested_outputs,
+)
+from mlcluster.serve.invocations import Columns, parse_csv_invocation, parse_json_invocation
 from mlcluster.serve.metrics import CONTENT_TYPE, Gauges, Replica, ServingMetrics
+from mlcluster.serve.negotiation import wants_arrow
 from mlcluster.serve.openapi import openapi_document
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.problem import RequestError
@@ -49,12 +57,14 @@ from mlcluster.serve.reception import (
     refuse_route,
 )
 from mlcluster.serve.records import RecordSink
+from mlcluster.serve.tensors import TensorSpec
 
 _JSON = "application/json"
 _OCTETS = "application/octet-stream"
-_INFER_TYPES = ("", _JSON, _OCTETS, "application/x-www-form-urlencoded")
+_ARROW_TYPES = (arrow_bodies.STREAM, arrow_bodies.FILE)
+_INFER_TYPES = ("", _JSON, _OCTETS, "application/x-www-form-urlencoded", *_ARROW_TYPES)
 """`curl -d` calls its JSON a form, and Triton's client gives no type at all."""
-_INVOCATION_TYPES = (_JSON, "text/csv")
+_INVOCATION_TYPES = (_JSON, "text/csv", *_ARROW_TYPES)
 # Reading and answering this much takes a few milliseconds; more would hold up the requests beside it.
 _INLINE_BODY_BYTES = 64 * 1024
 Endpoint = Callable[[Request], Awaitable[Response]]
@@ -62,8 +72,17 @@ Endpoint = Callable[[Request], Awaitable[Response]]
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Asked:
+    """A request whose body has come."""
+
     received: Received
     deadline: Deadline
+    media_type: str
+    header_length: str | None
+    wants_arrow: bool
+
+    @property
+    def is_arrow(self) -> bool:
+        return self.media_type in _ARROW_TYPES
 
 
 def build_app(
@@ -172,17 +191,22 @@ class _Routes:
 
     async def _infer(self, request: Request) -> Response:
         self._check_model(request)
-        media_type(request, _INFER_TYPES)
-        header_length = request.headers.get(HEADER_LENGTH)
-        return await self._answered(request, lambda asked: self._infer_now(asked, header_length))
+        return await self._answered(request, _INFER_TYPES, self._infer_now)
 
-    def _infer_now(self, asked: _Asked, header_length: str | None) -> Response:
-        careful = self._careful
-        parsed = parse_infer_request(asked.received.body, header_length, careful.inputs, careful.outputs)
-        deadline = asked.deadline
+    def _infer_now(self, asked: _Asked) -> Response:
+        careful, deadline = self._careful, asked.deadline
+        if asked.is_arrow:
+            outputs = requested_outputs(None, careful.outputs, binary=False)
+            parsed = InferRequest(id=None, columns=self._arrow_columns(asked), outputs=outputs, timeout_seconds=None)
+        else:
+            body = asked.received.body
+            parsed = parse_infer_request(body, asked.header_length, careful.inputs, careful.outputs)
         if parsed.timeout_seconds is not None:
             deadline = deadline.within(parsed.timeout_seconds)
-        answer = careful.answer(parsed.columns, asked.received, deadline)
+        answer = careful.answer(parsed.columns, asked.received, deadline, is_typed=asked.is_arrow)
+        specs = [output.spec for output in parsed.outputs]
+        if asked.wants_arrow:
+            return self._arrow(answer, specs, {} if parsed.id is None else {"id": parsed.id})
         members = careful.identity
         if parsed.id is not None:
             members["id"] = parsed.id
@@ -194,25 +218,50 @@ class _Routes:
         return Response(content, headers=headers | {HEADER_LENGTH: str(document_length)}, media_type=_OCTETS)
 
     async def _invocations(self, request: Request) -> Response:
-        is_csv = media_type(request, _INVOCATION_TYPES) == "text/csv"
-        return await self._answered(request, lambda asked: self._invoke_now(asked, is_csv=is_csv))
+        return await self._answered(request, _INVOCATION_TYPES, self._invoke_now)
 
-    def _invoke_now(self, asked: _Asked, *, is_csv: bool) -> Response:
+    def _invoke_now(self, asked: _Asked) -> Response:
         careful, body = self._careful, asked.received.body
-        columns = parse_csv_invocation(body, careful.inputs) if is_csv else parse_json_invocation(body, careful.names)
-        answer = careful.answer(columns, asked.received, asked.deadline)
+        if asked.is_arrow:
+            columns = self._arrow_columns(asked)
+        elif asked.media_type == "text/csv":
+            columns = parse_csv_invocation(body, careful.inputs)
+        else:
+            columns = parse_json_invocation(body, careful.names)
+        answer = careful.answer(columns, asked.received, asked.deadline, is_typed=asked.is_arrow)
+        if asked.wants_arrow:
+            return self._arrow(answer, careful.outputs)
         metadata = {"prediction_id": answer.prediction_id, **careful.identity}
         members = {"predictions": answer.prediction.labels, "metadata": metadata}
         return _json(members, {"x-prediction-id": answer.prediction_id})
 
-    async def _answered(self, request: Request, respond: Callable[[_Asked], Response]) -> Response:
+    def _arrow_columns(self, asked: _Asked) -> Columns:
+        careful = self._careful
+        body, kind = asked.received.body, asked.media_type
+        return arrow_bodies.parse_arrow(body, kind, careful.limits, max_columns=careful.max_columns)
+
+    def _arrow(self, answer: Answer, specs: Sequence[TensorSpec], more: Mapping[str, str] | None = None) -> Response:
+        metadata = {"prediction_id": answer.prediction_id, **self._careful.identity, **(more or {})}
+        content = arrow_bodies.arrow_stream(specs, self._careful.values(answer), metadata)
+        return Response(content, headers={"x-prediction-id": answer.prediction_id}, media_type=arrow_bodies.STREAM)
+
+    async def _answered(
+        self, request: Request, allowed: tuple[str, ...], respond: Callable[[_Asked], Response]
+    ) -> Response:
         limits, started = self._careful.limits, time.perf_counter()
+        kind, is_arrow = media_type(request, allowed), wants_arrow(request.headers.get("accept"))
         headers = dict(request.scope["headers"])
         deadline = Deadline.of(headers, started=started, default_seconds=limits.timeout_seconds)
         body = await read_body(request, limits)
-        received = Received(body=body, started=started, ids=request.scope[IDS_KEY])
-        asked = _Asked(received=received, deadline=deadline)
-        if len(body) > _INLINE_BODY_BYTES:
+        asked = _Asked(
+            received=Received(body=body, started=started, ids=request.scope[IDS_KEY]),
+            deadline=deadline,
+            media_type=kind,
+            header_length=request.headers.get(HEADER_LENGTH),
+            wants_arrow=is_arrow,
+        )
+        # A short body of Arrow may become a long one.
+        if len(body) > _INLINE_BODY_BYTES or kind in _ARROW_TYPES:
             return await asyncio.to_thread(respond, asked)
         return respond(asked)
 

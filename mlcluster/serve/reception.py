@@ -34,6 +34,8 @@ class RequestLimits:
 
     max_body_bytes: int = 16 * 2**20
     max_rows: int = 100_000
+    max_decoded_bytes: int = 64 * 2**20
+    """What an Arrow body may become, decompressed and with its dictionaries written out."""
     max_in_flight: int = 256
     """Predictions in work at one moment; one more is answered 429."""
     body_timeout_seconds: float = 30.0
