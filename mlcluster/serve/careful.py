@@ -16,9 +16,10 @@ from mlcluster.errors import DataError
 from mlcluster.serve.answering import Answering, Received
 from mlcluster.serve.deadline import Deadline
 from mlcluster.serve.json_body import refuse_unknown
+from mlcluster.serve.metrics import ServingMetrics
 from mlcluster.serve.predictor import Prediction
 from mlcluster.serve.problem import RequestError, malformed, shorten
-from mlcluster.serve.reception import RequestLimits
+from mlcluster.serve.reception import InFlight
 from mlcluster.serve.row_encoder import RowEncoder
 from mlcluster.serve.tensors import output_specs
 
@@ -35,9 +36,11 @@ class Answer:
 class CarefulAnswers:
     """The careful way of one predictor. Threads may share it."""
 
-    def __init__(self, answering: Answering, limits: RequestLimits) -> None:
+    def __init__(self, answering: Answering, in_flight: InFlight, metrics: ServingMetrics) -> None:
         self.answering = answering
-        self.limits = limits
+        self.in_flight = in_flight
+        self.metrics = metrics
+        self.limits = in_flight.limits
         self.inputs = answering.inputs
         self._predictor = answering.predictor
         schema = answering.predictor.schema
@@ -49,7 +52,7 @@ class CarefulAnswers:
         self._ignored = {schema.target.name, *schema.non_features}
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, str]:
         """The model's name and version, as every answer has them."""
         return {"model_name": self._predictor.name, "model_version": self._predictor.version}
 

@@ -19,7 +19,6 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
-from starlette.types import ASGIApp
 
 from mlcluster import __version__
 from mlcluster.serve import arrow_bodies
@@ -93,7 +92,7 @@ def build_app(
     feedback: FeedbackLog | None = None,
     replica: Replica | None = None,
     echo_request_id: bool = True,
-) -> ASGIApp:
+) -> FastPath:
     """The application that answers for `predictor`, and writes what it answered to `record`.
 
     Labels that come later go to `feedback`; without it there is no route for them. `replica` labels the metrics.
@@ -106,7 +105,8 @@ def build_app(
         model=predictor.name, version=predictor.version, replica=replica or Replica(), gauges=gauges
     )
     answering = Answering(predictor, record, metrics)
-    routes = _Routes(CarefulAnswers(answering, limits), metrics)
+    careful = CarefulAnswers(answering, in_flight, metrics)
+    routes = _Routes(careful)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -127,15 +127,14 @@ def build_app(
     app.add_middleware(Reception, metrics=metrics, in_flight=in_flight, echo_request_id=echo_request_id)
     app.add_middleware(Readiness)
     answers = FastAnswers(answering, in_flight=in_flight, metrics=metrics, echo_request_id=echo_request_id)
-    return FastPath(app, answers)
+    return FastPath(app, answers, by_columns=careful)
 
 
 class _Routes:
     """The endpoints, bound to what they answer from."""
 
-    def __init__(self, careful: CarefulAnswers, metrics: ServingMetrics) -> None:
+    def __init__(self, careful: CarefulAnswers) -> None:
         self._careful = careful
-        self._metrics = metrics
         self._page = home_page(careful.answering.predictor)
 
     def table(self) -> list[tuple[str, str, Endpoint]]:
@@ -179,7 +178,7 @@ class _Routes:
         return Response(__version__, media_type="text/plain")
 
     async def _metrics_text(self, _: Request) -> Response:
-        return Response(self._metrics.exposition(), headers={"content-type": CONTENT_TYPE})
+        return Response(self._careful.metrics.exposition(), headers={"content-type": CONTENT_TYPE})
 
     async def _model_metadata(self, request: Request) -> Response:
         self._check_model(request)
@@ -207,7 +206,7 @@ class _Routes:
         specs = [output.spec for output in parsed.outputs]
         if asked.wants_arrow:
             return self._arrow(answer, specs, {} if parsed.id is None else {"id": parsed.id})
-        members = careful.identity
+        members: dict[str, Any] = dict(careful.identity)
         if parsed.id is not None:
             members["id"] = parsed.id
         members["parameters"] = {"prediction_id": answer.prediction_id}

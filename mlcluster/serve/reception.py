@@ -101,7 +101,7 @@ class Reception:
 
         try:
             if is_full:
-                await problem_response(_BUSY, ids)(scope, receive, send_with_ids)
+                await problem_response(BUSY, ids)(scope, receive, send_with_ids)
             else:
                 await self._app(scope, receive, send_with_ids)
         except ClientDisconnect:
@@ -110,7 +110,7 @@ class Reception:
             log.exception("failed to answer path=%s %s", scope["path"], _shown(ids))
             if status:
                 raise
-            await problem_response(RequestError(500, _FAULT), ids)(scope, receive, send_with_ids)
+            await problem_response(RequestError(500, FAULT), ids)(scope, receive, send_with_ids)
         finally:
             self._metrics.count_request(
                 scope.get(ROUTE_KEY, "other"), status or _CLIENT_GONE, time.perf_counter() - started
@@ -128,8 +128,8 @@ def _shown(ids: RequestIds) -> str:
     return " ".join(f"{name}={value}" for name, value in ids.members.items())
 
 
-_FAULT = "The server failed on this request, which is a fault of the server; its log has the request id."
-_BUSY = RequestError(
+FAULT = "The server failed on this request, which is a fault of the server; its log has the request id."
+BUSY = RequestError(
     429, "This replica has all the requests that it can hold; try again in a second.", headers={"retry-after": "1"}
 )
 
