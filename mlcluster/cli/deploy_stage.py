@@ -37,6 +37,7 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int) -> dict[
         records_bytes=int(serve.records_gb * 1e9),
         host=serve.host,
         port=port,
+        grpc_port=serve.grpc_port,
         access=read_access(serve, context.project_folder),
         request_timeout_seconds=serve.timeout_ms / 1000,
         slowest_seconds=serve.slowest_ms / 1000,
@@ -46,5 +47,6 @@ def run_deploy_stage(context: RunContext, bundle: Bundle, *, port: int) -> dict[
         endpoint = deploy(plan, timeout_seconds=worst_case)
     record = {**asdict(endpoint), "infer_url": endpoint.infer_url, "run": context.run.run_id}
     write_json(context.workspace.endpoint_file, record)
-    context.progress.stage("deploy", f"{endpoint.model} version {endpoint.version} answers at {endpoint.url}")
+    where = endpoint.url if endpoint.grpc is None else f"{endpoint.url}, and by gRPC at {endpoint.grpc}"
+    context.progress.stage("deploy", f"{endpoint.model} version {endpoint.version} answers at {where}")
     return record

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import grpc
 
 from mlcluster.errors import ClusterError
@@ -16,41 +14,33 @@ _MORE_BYTES = 64 * 1024
 
 
 class GrpcServer:
-    """Serves the answers of `careful` at a port of `host` (a free one for 0), in the event loop that starts it.
+    """Serves the answers of `careful` at a port of `host` (a free one for 0), in the event loop that runs.
 
     `echo_request_id` is off behind a server that writes x-request-id and traceparent itself.
+
+    Raises:
+        ClusterError: the port cannot be opened.
     """
 
     def __init__(self, careful: CarefulAnswers, *, host: str, port: int = 0, echo_request_id: bool = True) -> None:
-        self._careful = careful
-        self._asked = Address(host=host, port=port)
-        self._echo_request_id = echo_request_id
-        self._server: Any = None
-
-    async def start(self) -> Address:
-        """Answers from now on; gives where.
-
-        Raises:
-            ClusterError: the port cannot be opened.
-        """
-        limits = self._careful.limits
+        asked, limits = Address(host=host, port=port), careful.limits
         options = [
             ("grpc.max_receive_message_length", limits.max_body_bytes + _MORE_BYTES),
             # Else another process of the same user could take a part of the calls.
             ("grpc.so_reuseport", 0),
         ]
-        server = grpc.aio.server(options=options, maximum_concurrent_rpcs=2 * limits.max_in_flight)
-        service = InferenceService(self._careful, echo_request_id=self._echo_request_id)
-        server.add_generic_rpc_handlers((service.handler(),))
+        self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=2 * limits.max_in_flight)
+        service = InferenceService(careful, echo_request_id=echo_request_id)
+        self._server.add_generic_rpc_handlers((service.handler(),))
         try:
-            port = server.add_insecure_port(str(self._asked))
+            self.address = Address(host=host, port=self._server.add_insecure_port(str(asked)))
         except RuntimeError as error:
-            raise ClusterError(f"grpc = {self._asked} cannot be opened ({error}); choose another port.") from error
-        await server.start()
-        self._server = server
-        return Address(host=self._asked.host, port=port)
+            raise ClusterError(f"grpc = {asked} cannot be opened ({error}); choose another port.") from error
+
+    async def start(self) -> None:
+        """Answers from now on; calls that came before have waited."""
+        await self._server.start()
 
     async def close(self, *, grace_seconds: float) -> None:
         """Takes no new call, and ends when each has been answered, or at last after `grace_seconds`."""
-        if self._server is not None:
-            await self._server.stop(grace_seconds)
+        await self._server.stop(grace_seconds)

@@ -87,7 +87,7 @@ class InferenceService:
         return call
 
     async def _refuse(self, asked: _Call, error: RequestError) -> None:
-        """Ends the call; names stand in its trailing metadata, since the front may have written the others."""
+        """Ends the call, with a status that says what was wrong."""
         detail = error.detail.encode("utf-8", "replace").decode()
         code = _CODES.get(error.status, grpc.StatusCode.INVALID_ARGUMENT)
         retry = tuple((name, value) for name, value in error.headers.items() if name == "retry-after")
@@ -129,7 +129,8 @@ class InferenceService:
                 content, prediction_id = self._infer_now(asked, deadline)
         finally:
             in_flight.leave()
-        await asked.context.send_initial_metadata((("x-prediction-id", prediction_id), *self._names(asked)))
+        # With the answer's end: a message of its own for what stands before it costs as much as the model.
+        asked.context.set_trailing_metadata((("x-prediction-id", prediction_id), *self._names(asked)))
         return content
 
     def _infer_now(self, asked: _Call, deadline: Deadline) -> tuple[bytes, str]:

@@ -19,6 +19,7 @@ class ReplicaPlan:
     usd_per_hour: float | None
     records_folder: str | None
     records_bytes: int
+    speaks_grpc: bool
     timeout_seconds: float
     """For a request, and for those in flight when the replica is to end."""
 
@@ -48,6 +49,8 @@ class ServePlan:
     """What this folder may hold, about; the oldest records go."""
     host: str = "127.0.0.1"
     port: int = 8000
+    grpc_port: int | None = None
+    """Of the same host; None speaks no gRPC."""
     access: FrontAccess = field(default_factory=FrontAccess)
     """Who may ask, and by what certificate the endpoint is known."""
     upscale_delay_seconds: float = 2.0
@@ -67,6 +70,7 @@ class ServePlan:
             usd_per_hour=self.replica_usd_per_hour,
             records_folder=self.records_folder,
             records_bytes=self.records_bytes,
+            speaks_grpc=self.grpc_port is not None,
             timeout_seconds=self.request_timeout_seconds,
         )
 
@@ -74,8 +78,16 @@ class ServePlan:
     def url(self) -> str:
         """Where it answers, from this machine."""
         scheme = "http" if self.access.certificate is None else "https"
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"{scheme}://{Address(host=host, port=self.port)}"
+        return f"{scheme}://{Address(host=self._reachable_host, port=self.port)}"
+
+    @property
+    def grpc_address(self) -> str | None:
+        """Where it speaks gRPC, from this machine."""
+        return None if self.grpc_port is None else str(Address(host=self._reachable_host, port=self.grpc_port))
+
+    @property
+    def _reachable_host(self) -> str:
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
 
     def summary(self) -> str:
         """One line for a person."""
@@ -94,6 +106,8 @@ class Endpoint:
     """Of the Serve application behind it; each deployment is one of its own."""
     model: str
     version: str
+    grpc: str | None = None
+    """`host:port` where it speaks gRPC, if it does."""
 
     @property
     def infer_url(self) -> str:

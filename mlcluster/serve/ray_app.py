@@ -17,8 +17,10 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingP
 from starlette.types import ASGIApp
 
 from mlcluster.registry import Bundle
+from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.front_loads import SOME_LOAD
+from mlcluster.serve.grpc_server import GrpcServer
 from mlcluster.serve.http_app import build_app
 from mlcluster.serve.metrics import Replica
 from mlcluster.serve.plan import ReplicaPlan, ServePlan
@@ -48,6 +50,7 @@ class ModelReplica:
         self._plan = plan
         self._endpoint = endpoint
         self._server: ReplicaServer | None = None
+        self._grpc: GrpcServer | None = None
         self._beat: FrontBeat | None = None
         self._predictor = Predictor(Bundle.from_files(plan.bundle_files))
         self._records: RecordSink = NoRecords()
@@ -66,12 +69,20 @@ class ModelReplica:
             return app
         self._server = ReplicaServer(app, host=ray.util.get_node_ip_address())
         self._server.start()
-        socket = ReplicaSocket(app=context.app_name, replica_id=name, address=self._server.address)
+        if self._plan.speaks_grpc:
+            self._grpc = GrpcServer(app.by_columns, host=self._server.address.host, echo_request_id=False)
+            self._starting = asyncio.get_running_loop().create_task(self._grpc.start())
+        socket = ReplicaSocket(
+            app=context.app_name,
+            replica_id=name,
+            address=self._server.address,
+            grpc=None if self._grpc is None else self._grpc.address,
+        )
         self._beat = FrontBeat(self._endpoint, socket)
         self._beat.start()
         return Drained(app, self._drain)
 
-    def build(self, replica: Replica) -> ASGIApp:
+    def build(self, replica: Replica) -> FastPath:
         """The application; the front writes x-request-id and traceparent."""
         plan = self._plan
         return build_app(
@@ -97,7 +108,11 @@ class ModelReplica:
         assert self._server is not None
         await self._beat.end()
         await asyncio.sleep(_LET_GO_SECONDS)
-        await self._server.close(grace_seconds=self._plan.timeout_seconds)
+        grace_seconds = self._plan.timeout_seconds
+        closing = [self._server.close(grace_seconds=grace_seconds)]
+        if self._grpc is not None:
+            closing.append(self._grpc.close(grace_seconds=grace_seconds))
+        await asyncio.gather(*closing)
         await self._beat.forget()
 
 

@@ -33,11 +33,16 @@ def grpc_site(bundle: Bundle | None = None, limits: RequestLimits | None = None)
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    server = GrpcServer(app.by_columns, host="127.0.0.1")
-    address = asyncio.run_coroutine_threadsafe(server.start(), loop).result(10)
+
+    async def opened() -> GrpcServer:
+        server = GrpcServer(app.by_columns, host="127.0.0.1")
+        await server.start()
+        return server
+
+    server = asyncio.run_coroutine_threadsafe(opened(), loop).result(10)
     http = AppClient(app)
     try:
-        yield GrpcSite(address=address, http=http, records=records)
+        yield GrpcSite(address=server.address, http=http, records=records)
     finally:
         http.close()
         asyncio.run_coroutine_threadsafe(server.close(grace_seconds=1), loop).result(10)

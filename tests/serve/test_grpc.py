@@ -87,7 +87,7 @@ def call(site: GrpcSite, method: str, body: bytes | Any, **options: Any) -> tupl
         answer, done = channel.unary_unary(f"/{SERVICE}/{method}").with_call(
             body if isinstance(body, bytes) else body.SerializeToString(), timeout=options.pop("timeout", 20), **options
         )
-    return MESSAGES[f"{method}Response"].FromString(answer), dict(done.initial_metadata())
+    return MESSAGES[f"{method}Response"].FromString(answer), dict(done.trailing_metadata())
 
 
 def refused(site: GrpcSite, method: str, body: bytes | Any, **options: Any) -> grpc.RpcError:
