@@ -19,7 +19,8 @@ from mlcluster.serve.json_body import refuse_unknown
 from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.predictor import Prediction
 from mlcluster.serve.problem import RequestError, malformed, shorten
-from mlcluster.serve.reception import RequestLimits
+from mlcluster.serve.reception import InFlight
+from mlcluster.serve.row_encoder import RowEncoder
 from mlcluster.serve.tensors import output_specs
 
 
@@ -35,34 +36,45 @@ class Answer:
 class CarefulAnswers:
     """The careful way of one predictor. Threads may share it."""
 
-    def __init__(self, answering: Answering, limits: RequestLimits, models: ServedModels | None = None) -> None:
+    def __init__(self, answering: Answering, in_flight: InFlight, models: ServedModels | None = None) -> None:
         """`models` are all that are served here; none given, this one alone."""
         self.answering = answering
-        self.limits = limits
+        self.in_flight = in_flight
+        self.metrics = answering.metrics
+        self.limits = in_flight.limits
         self.inputs = answering.inputs
         self._predictor = answering.predictor
         schema = answering.predictor.schema
         self.outputs = output_specs(schema)
         self.names = schema.feature_names
+        self.max_columns = len(schema.feature_names) + 1 + len(schema.non_features)
+        self._encoder = RowEncoder.of(schema, answering.predictor.bundle.transform)
         # Columns that the source had and the model does not take may come along.
         self._ignored = {schema.target.name, *schema.non_features}
         own = ServedModel(name=self._predictor.name, version=self._predictor.version)
         self._models = models or ServedModels(own)
 
     @property
-    def identity(self) -> dict[str, Any]:
+    def identity(self) -> dict[str, str]:
         """The model's name and version, as every answer has them."""
         return {"model_name": self._predictor.name, "model_version": self._predictor.version}
 
-    def answer(self, columns: Mapping[str, list[Any]], request: Received, deadline: Deadline) -> Answer:
+    def answer(
+        self, columns: Mapping[str, list[Any]], request: Received, deadline: Deadline, *, is_typed: bool = False
+    ) -> Answer:
         """The model's answer to values by column, None for missing.
+
+        Where `is_typed`, the values come from columns of one type each, most of which are plain: these are encoded as
+        on the short way, to the same bits.
 
         Raises:
             RequestError: 422 naming the column that does not fit, 504 where the deadline has passed.
             ArithmeticError: the model answered a number that is not finite.
         """
         deadline.check()
-        prediction, num_rows = self._predict(columns)
+        num_rows = self._num_rows(columns)
+        matrix = self._encoder.encode(columns, num_rows) if is_typed and self._encoder is not None else None
+        prediction = self._predict(columns) if matrix is None else self._predictor.predict_matrix(matrix)
         prediction_id = self.answering.settle(columns, prediction, request)
         return Answer(prediction_id=prediction_id, prediction=prediction, num_rows=num_rows)
 
@@ -99,21 +111,23 @@ class CarefulAnswers:
             "properties": properties,
         }
 
-    def _predict(self, columns: Mapping[str, list[Any]]) -> tuple[Prediction, int]:
+    def _num_rows(self, columns: Mapping[str, list[Any]]) -> int:
         refuse_unknown((name for name in columns if name not in self._ignored), self.names, where="the model's columns")
         num_rows = max((len(values) for values in columns.values()), default=0)
         if num_rows > self.limits.max_rows:
             detail = f"The request has {num_rows} rows; send at most {self.limits.max_rows} in one."
             raise RequestError(422, detail)
+        return num_rows
+
+    def _predict(self, columns: Mapping[str, list[Any]]) -> Prediction:
         try:
-            prediction = self._predictor.predict(columns_to_table(columns, self._predictor.schema))
+            return self._predictor.predict(columns_to_table(columns, self._predictor.schema))
         except RowError as error:
             raise RequestError(422, shorten(str(error), 500), field=shorten(error.field)) from error
         except DataError as error:
             raise RequestError(422, shorten(str(error), 500)) from error
         except RecursionError as error:
             raise malformed("A value nests too deeply; send plain numbers, strings, booleans or null.") from error
-        return prediction, num_rows
 
 
 def _that_are(served: Iterable[str]) -> str:

@@ -10,6 +10,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
@@ -17,6 +18,7 @@ from mlcluster.serve.answering import Answering, Received
 from mlcluster.serve.deadline import Deadline, names_deadline
 from mlcluster.serve.fast_requests import FastReader, FastRequest
 from mlcluster.serve.inference_protocol import infer_response
+from mlcluster.serve.negotiation import wanted_form
 from mlcluster.serve.predictor import Prediction
 from mlcluster.serve.reception import InFlight
 from mlcluster.serve.row_encoder import RowEncoder
@@ -34,6 +36,11 @@ _HEADER_LENGTH = b"inference-header-content-length"
 Headers = Mapping[bytes, bytes]
 _Respond = Callable[[FastRequest, Prediction, str], tuple[bytes, int | None]]
 _Read = Callable[[bytes, Headers], FastRequest | None]
+
+
+@lru_cache(maxsize=64)
+def _is_for_json(accept: bytes) -> bool:
+    return wanted_form(accept.decode("latin-1")) == "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +105,7 @@ class FastAnswers:
         return (
             headers.get(b"content-type") in self._routes[path].media_types
             and b"content-encoding" not in headers
+            and (b"accept" not in headers or _is_for_json(headers[b"accept"]))
             and announced.isdigit()
             and len(announced) < 7
             and int(announced) <= self.max_body_bytes

@@ -8,7 +8,7 @@ Which application of Ray Serve that is stands in a map, so that a new version ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlcluster.serve.front_only import FRONT_HEADER
@@ -27,6 +27,7 @@ QUOTA_MAP = "quotas.map"
 """Name of a key -> within a day."""
 CERTIFICATE = "tls.pem"
 BACKEND = "model"
+GRPC_BACKEND = "grpc"
 APP_KEY = "app"
 """The one key of the map: which application of Ray Serve the waiting room asks."""
 _BUFFER_BYTES = 128 * 1024
@@ -152,7 +153,7 @@ def _frontend(config: FrontConfig) -> list[str]:
         "frontend door",
         f"  bind {config.bind}{tls}",
         *naming_rules(),
-        *(_keys(config) if config.asks_for_keys else ()),
+        *(key_rules(config, ("method POST", "path /metrics"), _return) if config.asks_for_keys else ()),
         f"  http-request {_return(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
         f"  http-request wait-for-body time {_ms(limits.header_seconds)} if METH_POST",
         # After the wait: requests that come at once would all be asked before the first of them takes its place.
@@ -161,14 +162,14 @@ def _frontend(config: FrontConfig) -> list[str]:
     ]
 
 
-def _keys(config: FrontConfig) -> list[str]:
-    """What predicts or tells numbers asks for a key; the page, the documentation and the health do not."""
+def key_rules(config: FrontConfig, needed: Sequence[str], refusal: Callable[[int, str], str]) -> list[str]:
+    """Of a frontend: requests for which one of `needed` holds ask for a key; `refusal`, of a status and a reason, says
+    that it is not there, or has had its requests. The page, the documentation and the health ask for none."""
     unknown = "The request bears no key that is known here; send `authorization: Bearer KEY`."
     fast = "The key has had its requests of this second; try again in one."
     spent = "The key has had its requests of the last 24 hours; try again later, or ask for a larger quota."
     return [
-        "  acl needs_key method POST",
-        "  acl needs_key path /metrics",
+        *(f"  acl needs_key {condition}" for condition in needed),
         "  http-request set-var(txn.secret) req.hdr(x-api-key)",
         "  http-request set-var(txn.secret) req.hdr(authorization),field(2,' ') "
         "if { req.hdr(authorization) -m beg -i 'bearer ' }",
@@ -177,12 +178,17 @@ def _keys(config: FrontConfig) -> list[str]:
         "  http-request unset-var(txn.secret)",
         "  http-request del-header authorization",
         "  http-request del-header x-api-key",
-        f"  http-request {_return(401, unknown)} hdr www-authenticate Bearer if needs_key !{{ var(txn.key) -m found }}",
+        f"  http-request {refusal(401, unknown)} hdr www-authenticate Bearer if needs_key !{{ var(txn.key) -m found }}",
         "  http-request track-sc0 var(txn.key) table rates if needs_key",
         "  http-request track-sc1 var(txn.key) table quotas if needs_key",
-        *_limit("rate", 0, config.file(RATE_MAP), _return(429, fast) + " hdr retry-after 1"),
-        *_limit("quota", 1, config.file(QUOTA_MAP), _return(429, spent) + " hdr retry-after 3600"),
+        *_limit("rate", 0, config.file(RATE_MAP), refusal(429, fast) + " hdr retry-after 1"),
+        *_limit("quota", 1, config.file(QUOTA_MAP), refusal(429, spent) + " hdr retry-after 3600"),
     ]
+
+
+def secret_rules(config: FrontConfig) -> list[str]:
+    """Of a backend: by what its replicas know the front."""
+    return [f"  http-request set-header {FRONT_HEADER} {config.replica_secret}"] if config.replica_secret else []
 
 
 def _limit(name: str, counter: int, limits: str, refusal: str) -> list[str]:
@@ -211,7 +217,7 @@ def _backend(config: FrontConfig) -> list[str]:
     secret = f" hdr {FRONT_HEADER} {config.replica_secret}" if config.replica_secret else ""
     return [
         f"backend {BACKEND}",
-        *([f"  http-request set-header {FRONT_HEADER} {config.replica_secret}"] if secret else []),
+        *secret_rules(config),
         "  balance leastconn",
         "  option redispatch 1",
         f"  retries {limits.num_retries}",

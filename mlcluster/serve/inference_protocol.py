@@ -71,7 +71,7 @@ def read_infer_request(
         RequestError: 400 or 422, as above.
     """
     refuse_unknown(request, ("id", "parameters", "inputs", "outputs"), where="an inference request")
-    parameters = _parameters(request, "request")
+    parameters = checked_parameters(request, "request")
     return InferRequest(
         id=_request_id(request.get("id")),
         columns=_columns(request.get("inputs"), memoryview(binary), {spec.name: spec for spec in inputs}),
@@ -131,7 +131,12 @@ def _request_id(value: object) -> str | None:
     return value
 
 
-def _parameters(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def checked_parameters(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The parameters of a request or a tensor; `name` is what it is called.
+
+    Raises:
+        RequestError: 422, they are no object, or ask for what is not served here.
+    """
     parameters = holder.get("parameters")
     if parameters is None:
         return {}
@@ -160,7 +165,7 @@ def _columns(tensors: object, binary: memoryview, specs: Mapping[str, TensorSpec
         spec = _input_spec(tensor, specs)
         if spec.name in columns:
             raise invalid(spec.name, "stands twice in inputs; send it once.")
-        num_bytes = _parameters(tensor, spec.name).get("binary_data_size")
+        num_bytes = checked_parameters(tensor, spec.name).get("binary_data_size")
         if num_bytes is None:
             columns[spec.name] = _json_values(spec, tensor)
             continue
@@ -228,6 +233,6 @@ def requested_outputs(wanted: object, specs: Sequence[TensorSpec], *, binary: bo
         refuse_unknown(output, ("name", "parameters"), where=f"output {output['name']}")
         if any(output["name"] == request.spec.name for request in requests):
             raise invalid(output["name"], "stands twice in outputs; ask for it once.")
-        choice = _parameters(output, output["name"]).get("binary_data", binary)
+        choice = checked_parameters(output, output["name"]).get("binary_data", binary)
         requests.append(OutputRequest(spec=by_name[output["name"]], binary=choice is True))
     return tuple(requests)

@@ -51,6 +51,7 @@ class ReplicaPlan:
     records_folder: str | None
     records_bytes: int
     statistics_seconds: float | None
+    speaks_grpc: bool
     timeout_seconds: float
     """For a request, and for those in flight when the replica is to end."""
     aliases: tuple[str, ...]
@@ -86,6 +87,8 @@ class ServePlan:
     """The window in which replicas count what their records hold; None counts nothing."""
     host: str = "127.0.0.1"
     port: int = 8000
+    grpc_port: int | None = None
+    """Of the same host; None speaks no gRPC."""
     access: FrontAccess = field(default_factory=FrontAccess)
     """Who may ask, and by what certificate the endpoint is known."""
     upscale_delay_seconds: float = 2.0
@@ -106,6 +109,7 @@ class ServePlan:
             records_folder=self.records_folder,
             records_bytes=self.records_bytes,
             statistics_seconds=self.statistics_seconds,
+            speaks_grpc=self.grpc_port is not None,
             timeout_seconds=self.request_timeout_seconds,
             aliases=self.neighbours.own_aliases,
             others=tuple(other.model for other in self.neighbours.others),
@@ -116,8 +120,16 @@ class ServePlan:
     def url(self) -> str:
         """Where it answers, from this machine."""
         scheme = "http" if self.access.certificate is None else "https"
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"{scheme}://{Address(host=host, port=self.port)}"
+        return f"{scheme}://{Address(host=self._reachable_host, port=self.port)}"
+
+    @property
+    def grpc_address(self) -> str | None:
+        """Where it speaks gRPC, from this machine."""
+        return None if self.grpc_port is None else str(Address(host=self._reachable_host, port=self.grpc_port))
+
+    @property
+    def _reachable_host(self) -> str:
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
 
     def summary(self) -> str:
         """One line for a person."""
@@ -136,6 +148,8 @@ class Endpoint:
     """Of the Serve application behind it; each deployment is one of its own."""
     model: str
     version: str
+    grpc: str | None = None
+    """`host:port` where it speaks gRPC, if it does."""
 
     @property
     def infer_url(self) -> str:

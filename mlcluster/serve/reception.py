@@ -34,6 +34,8 @@ class RequestLimits:
 
     max_body_bytes: int = 16 * 2**20
     max_rows: int = 100_000
+    max_decoded_bytes: int = 64 * 2**20
+    """What an Arrow body may become, decompressed and with its dictionaries written out."""
     max_in_flight: int = 256
     """Predictions in work at one moment; one more is answered 429."""
     body_timeout_seconds: float = 30.0
@@ -99,7 +101,7 @@ class Reception:
 
         try:
             if is_full:
-                await problem_response(_BUSY, ids)(scope, receive, send_with_ids)
+                await problem_response(BUSY, ids)(scope, receive, send_with_ids)
             else:
                 await self._app(scope, receive, send_with_ids)
         except ClientDisconnect:
@@ -108,7 +110,7 @@ class Reception:
             log.exception("failed to answer path=%s %s", scope["path"], _shown(ids))
             if status:
                 raise
-            await problem_response(RequestError(500, _FAULT), ids)(scope, receive, send_with_ids)
+            await problem_response(RequestError(500, FAULT), ids)(scope, receive, send_with_ids)
         finally:
             self._metrics.count_request(
                 scope.get(ROUTE_KEY, "other"), status or _CLIENT_GONE, time.perf_counter() - started
@@ -127,8 +129,8 @@ def _shown(ids: RequestIds) -> str:
     return " ".join(f"{name}={value}" for name, value in ids.members.items())
 
 
-_FAULT = "The server failed on this request, which is a fault of the server; its log has the request id."
-_BUSY = RequestError(
+FAULT = "The server failed on this request, which is a fault of the server; its log has the request id."
+BUSY = RequestError(
     429, "This replica has all the requests that it can hold; try again in a second.", headers={"retry-after": "1"}
 )
 

@@ -11,7 +11,8 @@ import pytest
 from mlcluster.errors import ClusterError
 from mlcluster.registry import Bundle
 from mlcluster.serve import Predictor
-from mlcluster.serve.http_app import AppContext, app_within, other_app_within
+from mlcluster.serve.app_context import AppContext
+from mlcluster.serve.http_app import app_within, other_app_within
 from mlcluster.serve.many_models import OtherApps
 from mlcluster.serve.openapi import infer_example
 from mlcluster.serve.other_models import ServedModel, ServedModels

@@ -158,6 +158,8 @@ BAD_FILES = (
             "verify: [r2(eps=1) >= 0.9]",
             "serve: {replicas: 4..1}",
             "serve: {timeout_ms: 0}",
+            "serve: {grpc_port: 0, replicas: 1..4}",
+            "serve: {grpc_port: 70000, replicas: 1..4}",
             "serve: {replicas: many}",
             "serve: {also: [a/b@c]}",
             "serve: {also: [a/0]}",
