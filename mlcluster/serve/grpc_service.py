@@ -18,7 +18,7 @@ from mlcluster.serve.deadline import Deadline
 from mlcluster.serve.grpc_messages import MESSAGES, SERVICE
 from mlcluster.serve.grpc_requests import model_infer_response, parse_model_infer
 from mlcluster.serve.problem import RequestError, malformed
-from mlcluster.serve.reception import BUSY, FAULT
+from mlcluster.serve.reception import FAULT, busy
 from mlcluster.serve.tracing import RequestIds
 
 log = logging.getLogger(__name__)
@@ -119,7 +119,7 @@ class InferenceService:
     async def _model_infer(self, asked: _Call) -> bytes:
         in_flight = self._careful.in_flight
         if not in_flight.has_room:
-            raise BUSY
+            raise busy()
         in_flight.enter()
         try:
             deadline = asked.deadline(self._careful.limits.timeout_seconds)

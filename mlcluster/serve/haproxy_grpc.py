@@ -70,10 +70,7 @@ def _backend(config: FrontConfig, slots: Sequence[Address | None]) -> list[str]:
 
 
 def _errors() -> list[str]:
-    return [
-        f"  http-error status {status} {_said(status, detail)}"
-        for status, detail in _ERRORS.items()
-    ]
+    return [f"  http-error status {status} {_said(status, detail)}" for status, detail in _ERRORS.items()]
 
 
 def _return(status: int, detail: str) -> str:

@@ -71,7 +71,7 @@ class ModelReplica:
         self._server.start()
         if self._plan.speaks_grpc:
             self._grpc = GrpcServer(app.by_columns, host=self._server.address.host, echo_request_id=False)
-            self._starting = asyncio.get_running_loop().create_task(self._grpc.start())
+            self._grpc.start()
         socket = ReplicaSocket(
             app=context.app_name,
             replica_id=name,
