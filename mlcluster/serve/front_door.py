@@ -128,13 +128,13 @@ class FrontDoor:
         with self._lock:
             try:
                 by_index, num_queued = read_loads(self._files.admin_socket)
+                if self._plan.grpc is not None:
+                    of_grpc, num_more = read_loads(self._files.admin_socket, GRPC_BACKEND)
+                    by_index = {index: load + of_grpc[index] for index, load in by_index.items() if index in of_grpc}
+                    num_queued += num_more
             except ClusterError as error:
                 log.debug("%s", error)
                 return
-            if self._plan.grpc is not None:
-                of_grpc, num_more = read_loads(self._files.admin_socket, GRPC_BACKEND)
-                by_index = {index: load + of_grpc[index] for index, load in by_index.items() if index in of_grpc}
-                num_queued += num_more
             taken = {index: slot for index, slot in enumerate(self._slots.taken) if slot is not None}
             found = {slot.replica.replica_id: by_index[index] for index, slot in taken.items() if index in by_index}
             self._loads.add(found, num_queued=num_queued)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import grpc
 
 from mlcluster.errors import ClusterError
@@ -38,6 +40,7 @@ class GrpcServer:
             # Else another process of the same user could take a part of the calls.
             ("grpc.so_reuseport", 0),
         ]
+        self._starting: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=2 * limits.max_in_flight)
         others = others or no_others(*careful.identity.values())
         service = InferenceService(careful, others, front_secret=front_secret)
@@ -47,10 +50,12 @@ class GrpcServer:
         except RuntimeError as error:
             raise ClusterError(f"grpc = {asked} cannot be opened ({error}); choose another port.") from error
 
-    async def start(self) -> None:
+    def start(self) -> None:
         """Answers from now on; calls that came before have waited."""
-        await self._server.start()
+        self._starting = asyncio.get_running_loop().create_task(self._server.start())
 
     async def close(self, *, grace_seconds: float) -> None:
         """Takes no new call, and ends when each has been answered, or at last after `grace_seconds`."""
+        if self._starting is not None:
+            await self._starting
         await self._server.stop(grace_seconds)

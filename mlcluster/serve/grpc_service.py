@@ -21,7 +21,7 @@ from mlcluster.serve.grpc_messages import MESSAGES, SERVICE
 from mlcluster.serve.grpc_requests import model_infer_response, parse_model_infer
 from mlcluster.serve.many_models import OtherApps
 from mlcluster.serve.problem import RequestError, malformed
-from mlcluster.serve.reception import BUSY, FAULT
+from mlcluster.serve.reception import FAULT, busy
 from mlcluster.serve.tracing import RequestIds
 
 log = logging.getLogger(__name__)
@@ -135,7 +135,7 @@ class InferenceService:
     async def _model_infer(self, asked: _Call) -> bytes:
         in_flight = self._careful.in_flight
         if not in_flight.has_room:
-            raise BUSY
+            raise busy()
         in_flight.enter()
         try:
             message = _decoded("ModelInferRequest", asked.body)

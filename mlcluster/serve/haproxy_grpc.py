@@ -79,15 +79,12 @@ def _backend(config: FrontConfig, slots: Sequence[Address | None]) -> list[str]:
 
 
 def _errors() -> list[str]:
-    return [
-        f"  http-error status {status} hdr content-type application/grpc {_said(status, detail)}"
-        for status, detail in _ERRORS.items()
-    ]
+    return [f"  http-error status {status} {_said(status, detail)}" for status, detail in _ERRORS.items()]
 
 
 def _return(status: int, detail: str) -> str:
     """gRPC says what went wrong in headers of a response that is 200 for HTTP."""
-    return f"return status 200 hdr content-type application/grpc {_said(status, detail)}"
+    return f"return status 200 {_said(status, detail)}"
 
 
 def _said(status: int, detail: str) -> str:

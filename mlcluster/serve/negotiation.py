@@ -16,9 +16,12 @@ _MEDIA_TYPES: dict[Form, tuple[str, ...]] = {
 
 
 @lru_cache(maxsize=256)
-def wanted_form(accept: str | None) -> Form | None:
-    """The form that is liked best, JSON where all are liked alike; None where `accept` takes none of them."""
-    if accept is None or not accept.strip():
+def wanted_form(accept: str) -> Form | None:
+    """The form that is liked best, JSON where all are liked alike; None where `accept` takes none of them.
+
+    An empty one takes any.
+    """
+    if not accept.strip():
         return "json"
     ranges = dict(map(_range, accept.split(",")))
     liked = {form: max(_liking(kind, ranges) for kind in kinds) for form, kinds in _MEDIA_TYPES.items()}
@@ -26,7 +29,7 @@ def wanted_form(accept: str | None) -> Form | None:
     return best if liked[best][0] > 0 else None
 
 
-def wants_arrow(accept: str | None) -> bool:
+def wants_arrow(accept: str) -> bool:
     """Whether the answer is to be an Arrow stream, and not JSON.
 
     Raises:
@@ -35,7 +38,7 @@ def wants_arrow(accept: str | None) -> bool:
     form = wanted_form(accept)
     if form is None:
         offered = ", ".join(kind for kinds in _MEDIA_TYPES.values() for kind in kinds)
-        raise RequestError(406, f"The answer cannot come as {shorten(accept or '')}; accept one of {offered}.")
+        raise RequestError(406, f"The answer cannot come as {shorten(accept)}; accept one of {offered}.")
     return form == "arrow"
 
 

@@ -118,7 +118,7 @@ class Predicting:
         self, request: Request, allowed: tuple[str, ...], respond: Callable[[_Asked], Response]
     ) -> Response:
         limits, started = self._careful.limits, time.perf_counter()
-        kind, is_arrow = media_type(request, allowed), wants_arrow(request.headers.get("accept"))
+        kind, is_arrow = media_type(request, allowed), wants_arrow(", ".join(request.headers.getlist("accept")))
         headers = dict(request.scope["headers"])
         deadline = Deadline.of(headers, started=started, default_seconds=limits.timeout_seconds)
         body = await read_body(request, limits)

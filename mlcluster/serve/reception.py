@@ -101,7 +101,7 @@ class Reception:
 
         try:
             if is_full:
-                await problem_response(BUSY, ids)(scope, receive, send_with_ids)
+                await problem_response(busy(), ids)(scope, receive, send_with_ids)
             else:
                 await self._app(scope, receive, send_with_ids)
         except ClientDisconnect:
@@ -130,9 +130,12 @@ def _shown(ids: RequestIds) -> str:
 
 
 FAULT = "The server failed on this request, which is a fault of the server; its log has the request id."
-BUSY = RequestError(
-    429, "This replica has all the requests that it can hold; try again in a second.", headers={"retry-after": "1"}
-)
+
+
+def busy() -> RequestError:
+    """What is said to one request too many."""
+    detail = "This replica has all the requests that it can hold; try again in a second."
+    return RequestError(429, detail, headers={"retry-after": "1"})
 
 
 def problem_response(problem: RequestError, ids: RequestIds) -> Response:

@@ -190,7 +190,7 @@ def test_plain_requests_do_take_the_short_way(client, records, monkeypatch, name
         pytest.fail("the request took the careful way")
 
     for careful in ("parse_infer_request", "parse_json_invocation"):
-        monkeypatch.setattr(f"mlcluster.serve.http_app.{careful}", fail)
+        monkeypatch.setattr(f"mlcluster.serve.predicting.{careful}", fail)
     url, body, headers = PLAIN_REQUESTS[name]
     assert client.post(url, content=body, headers=headers).status_code == 200
     assert len(records.records) == 1
