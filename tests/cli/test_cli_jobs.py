@@ -275,7 +275,7 @@ def test_a_study_that_never_got_a_worker_for_its_money_ends_its_job_with_5(head:
     hold = "hog = Hog.options(name='hog', lifetime='detached').remote()\nray.get(hog.has_it.remote())"
     on_head(head, f"{hog}{hold}")
     try:
-        job = submit(head, "tune", "--set", "tune.budget.minutes=0.45")
+        job = submit(head, "tune", "--set", "tune.budget.minutes=0.36")
     finally:
         on_head(head, "ray.kill(ray.get_actor('hog'))")
     assert (job.submitted.code, job.status) == (5, "FAILED")
