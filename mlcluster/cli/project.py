@@ -249,9 +249,8 @@ class Project(ServedProject):
 
     def _is_searched(self, found: DataProfile) -> bool:
         """Whether the run that will be gone on with has its search behind it."""
-        key, name = self._run_key(found.source_digest), self.options.name
-        same = [run for run in self.workspace.runs() if run.key == key and name in (None, run.name)]
-        return bool(same) and not self.options.fresh and same[-1].state().get("tune") == "done"
+        run = self.workspace.find_run(self._run_key(found.source_digest), name=self.options.name)
+        return run is not None and not self.options.fresh and run.state().get("tune") == "done"
 
     def _check_port(self, until: str) -> None:
         if until != "deploy":

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlcluster.cost.node_log import Node, is_being_written
+from mlcluster.cost.node_log import LOOK_SECONDS, Node, is_being_written
 from mlcluster.errors import ClusterError
 
 
@@ -67,6 +68,9 @@ class NodeHistory:
 def read_node_history(path: Path) -> NodeHistory:
     """What the file tells. Work that had not ended when a driver died is lost; while one lives, it is under way.
 
+    Nothing tells when a driver was killed: it is taken to have lived until its next look would have come, or the next
+    driver, so that at most `LOOK_SECONDS` are on the bill that were not its own, and none of its own are missing.
+
     Raises:
         ClusterError: a line before the last is damaged.
     """
@@ -98,7 +102,7 @@ class _Reader:
     def take(self, line: dict[str, Any]) -> None:
         operation, at = str(line.pop("op")), float(line.pop("at"))
         if operation == "open":
-            self._end_driver(is_lost=True)
+            self._end_killed_driver(not_after=at)
             self.opened_at = at
         self.last_at = max(self.last_at, at)
         match operation:
@@ -129,7 +133,10 @@ class _Reader:
                 raise ValueError(operation)
 
     def history(self, *, is_running: bool) -> NodeHistory:
-        self._end_driver(is_lost=not is_running)
+        if is_running:
+            self._end_driver(is_lost=False)
+        else:
+            self._end_killed_driver()
         return NodeHistory(
             nodes=tuple(self.nodes.values()),
             work=tuple(self.work),
@@ -165,6 +172,12 @@ class _Reader:
             span = Span(begin=line["begin"], end=at)
             self.given_up.append(GivenUp(node_id=line["node_id"], span=span, reason=line["reason"]))
         self.open_given_up.clear()
+
+    def _end_killed_driver(self, *, not_after: float = math.inf) -> None:
+        """One that has left the file open, and may have lived for some seconds more."""
+        if self.opened_at is not None:
+            self.last_at = min(self.last_at + LOOK_SECONDS, max(self.last_at, not_after))
+        self._end_driver(is_lost=True)
 
     def _end_driver(self, *, is_lost: bool) -> None:
         """The driver has left the file: what was under way ended with its last line."""

@@ -20,6 +20,9 @@ from typing import Any
 from mlcluster.cost.line_file import cut_torn_line, open_locked
 from mlcluster.cost.prices import SECONDS_PER_HOUR
 
+LOOK_SECONDS = 5.0
+"""From one look at the cluster to the next. A driver that is killed lived for so long at most after its last line."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:

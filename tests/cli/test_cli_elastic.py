@@ -30,10 +30,10 @@ PROJECT = """
     data: {source: data/table.parquet, target: answer}
     models: [boosting, mlp]
     prices: {cluster: cluster-configs/aws-cpu.yaml}
-    tune: {budget: {usd: 1.0, minutes: 0.5}}
+    tune: {budget: {usd: 1.0, minutes: 0.4}}
 """
 NUM_ROWS = 60_000
-"""So many that a whole bracket of both families takes more than one worker in half a minute."""
+"""So many that a whole bracket of both families takes more than one worker in that time."""
 MAX_WORKERS = 3
 
 
