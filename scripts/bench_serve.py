@@ -1,7 +1,7 @@
 """One replica's HTTP server against others around the same exported model, on the same requests in one run.
 
     .venv/bin/python scripts/bench_serve.py [--models mlp,boosting,raw] \\
-        [--servers bare,fastapi,ours,ours-no-records,ours-front,ray-serve,ray-serve-haproxy,mlflow,bentoml,mlserver] \\
+        [--servers bare,fastapi,ours,ours-no-statistics,ours-no-records,ours-front,...] \\
         [--peer bentoml=PYTHON --peer mlserver=PYTHON] \\
         [--connections 1,8,64] [--rows 1,32] [--forms json,binary,rows] [--seconds 3] [--repeats 3] [--seed 0] \\
         [--out serve.json]
@@ -10,8 +10,9 @@ Needs `wrk` (Debian package `wrk`). Each server is a process of its own; its ans
 before it is loaded. CPU-microseconds a request are of the server's whole tree of processes. Servers take turns within
 each repeat, and the table shows medians, with the ratio of CPU to `bare` and its smallest and largest over repeats.
 `bare` is uvicorn, orjson and ONNX Runtime with no checks at all; `ours` is a replica's own server, `ours-front` that
-one behind the front door (HAProxy), which asks for a key and counts by it. BentoML and MLServer pin packages that do
-not go with ours: each is run by an interpreter of its own, of an environment made by
+one behind the front door (HAProxy), which asks for a key and counts by it; the others are ray-serve,
+ray-serve-haproxy, mlflow, bentoml and mlserver. The last two pin packages that do not go with ours: each is run by an
+interpreter of its own, of an environment made by
 
     python -m venv PEER && PEER/bin/pip install bentoml
     python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > PEER/lib/pythonX.Y/site-packages/zz_behind.pth

@@ -57,7 +57,7 @@ class ColumnReference:
     def count(self, values: pa.Array) -> Counts:
         """How many of `values` fall into each cell, (num_cells,)."""
         if self.edges:
-            return _number_counts(numbers_of(pa.chunked_array([values])), self.edges)
+            return _number_counts(values.to_numpy(zero_copy_only=False), self.edges)
         known = pc.index_in(values, value_set=pa.array(self.levels, values.type))
         counts = np.bincount(known.fill_null(len(self.levels)).to_numpy(), minlength=len(self.levels) + 2)
         counts[-2] -= values.null_count

@@ -28,6 +28,8 @@ class Received(NamedTuple):
     body: bytes
     started: float
     ids: RequestIds
+    doubles: npt.NDArray[np.float64] | None = None
+    """As `Encoded.doubles`."""
 
 
 def _is_finite(scores: npt.NDArray[np.float64]) -> bool:
@@ -58,8 +60,7 @@ class Answering:
             raise ArithmeticError("the model answered a number that is not finite")
         now_ms = time.time_ns() // 1_000_000
         prediction_id = self._ids.next(now_ms)
-        labels = prediction.labels
-        self.metrics.count_rows(len(labels))
+        self.metrics.count_rows(len(prediction.labels))
         latency_ms = (time.perf_counter() - request.started) * 1_000
         self._record.write(
             Answered(
@@ -68,7 +69,7 @@ class Answering:
                 now_ms,
                 latency_ms,
                 columns,
-                labels,
+                request.doubles,
                 prediction.scores,
                 request.body,
                 request.ids,

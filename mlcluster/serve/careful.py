@@ -73,8 +73,12 @@ class CarefulAnswers:
         """
         deadline.check()
         num_rows = self._num_rows(columns)
-        matrix = self._encoder.encode(columns, num_rows) if is_typed and self._encoder is not None else None
-        prediction = self._predict(columns) if matrix is None else self._predictor.predict_matrix(matrix)
+        encoded = self._encoder.encode(columns, num_rows) if is_typed and self._encoder is not None else None
+        if encoded is None:
+            prediction = self._predict(columns)
+        else:
+            prediction = self._predictor.predict_matrix(encoded.matrix)
+            request = request._replace(doubles=encoded.doubles)
         prediction_id = self.answering.settle(columns, prediction, request)
         return Answer(prediction_id=prediction_id, prediction=prediction, num_rows=num_rows)
 

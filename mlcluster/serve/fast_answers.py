@@ -122,11 +122,11 @@ class FastAnswers:
             request = route.read(body, headers)
             if request is None or self._encoder is None:
                 return None
-            matrix = self._encoder.encode(request.columns, request.num_rows)
-            if matrix is None:
+            encoded = self._encoder.encode(request.columns, request.num_rows)
+            if encoded is None:
                 return None
-            prediction = self._answering.predictor.predict_matrix(matrix)
-            received = Received(body=body, started=started, ids=ids)
+            prediction = self._answering.predictor.predict_matrix(encoded.matrix)
+            received = Received(body=body, started=started, ids=ids, doubles=encoded.doubles)
             prediction_id = self._answering.settle(request.columns, prediction, received)
             content, document_length = route.respond(request, prediction, prediction_id)
         except Exception:

@@ -83,6 +83,8 @@ class RecordLayout:
     model: str
     version: str
     inputs: tuple[TensorSpec, ...]
+    singles: tuple[str, ...]
+    """Columns whose values are rounded to 32 bits before the model sees them."""
     num_classes: int
     """0 for a regression."""
     schema: pa.Schema
@@ -108,6 +110,7 @@ class RecordLayout:
             model=predictor.name,
             version=predictor.version,
             inputs=inputs,
+            singles=tuple(column.name for column in predictor.schema.features if column.arrow_type == "float"),
             num_classes=len(classes),
             schema=schema,
         )

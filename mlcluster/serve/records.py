@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from mlcluster.data import Label
 from mlcluster.serve.record_layout import RecordLayout
 from mlcluster.serve.tracing import RequestIds
 
@@ -23,7 +22,8 @@ class Answered(NamedTuple):
     latency_ms: float
     columns: Mapping[str, Any]
     """Raw values by column: lists with None for missing, or arrays in which NaN is missing."""
-    labels: Sequence[Label]
+    doubles: npt.NDArray[np.float64] | None
+    """(columns, rows): those of floating point, in the schema's order, where they have been put together already."""
     scores: npt.NDArray[np.float64]
     """As `Prediction.scores`."""
     body: bytes

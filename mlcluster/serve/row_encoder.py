@@ -8,9 +8,10 @@ says what is wrong with it.
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +41,15 @@ _Values = Sequence[Any] | npt.NDArray[Any]
 _Check = Callable[[_Values], bool]
 
 
+class Encoded(NamedTuple):
+    """Rows as the model takes them, and their raw numbers where they have been put together on the way."""
+
+    matrix: npt.NDArray[np.float32]
+    """(rows, outputs)."""
+    doubles: npt.NDArray[np.float64] | None
+    """(columns, rows): those of floating point, in the schema's order; NaN is missing."""
+
+
 class RowEncoder:
     """Made for one schema and one transform; `of` gives None where they have columns that it cannot take."""
 
@@ -56,6 +66,9 @@ class RowEncoder:
         stacked = {name: at for at, name in enumerate((*self._numeric, *self._boolean))}
         self._order = np.array([stacked[name] for name in self._writer.names], dtype=np.intp)
         self._is_ordered = bool((self._order == np.arange(len(self._order))).all())
+        self._doubles = np.array(
+            [at for at, name in enumerate(self._numeric) if by_name[name].arrow_type in _FLOATS], dtype=np.intp
+        )
         self._ranges = _Ranges([by_name[name].arrow_type for name in self._numeric])
         self._categories = [
             _Category(column, kinds[column.name], transform.feature_slices[column.name].start)
@@ -73,8 +86,8 @@ class RowEncoder:
             return cls(schema, transform)
         return None
 
-    def encode(self, columns: Mapping[str, _Values], num_rows: int) -> npt.NDArray[np.float32] | None:
-        """The matrix (num_rows, outputs) of as many values by column, None for missing; or None, see the module.
+    def encode(self, columns: Mapping[str, _Values], num_rows: int) -> Encoded | None:
+        """The matrix of `num_rows` values by column, None for missing; or None, see the module.
 
         A column may be an array in which NaN is missing.
         """
@@ -91,24 +104,27 @@ class RowEncoder:
             if self._few is not None and num_rows * self._num_columns <= _FEW_VALUES:
                 few = self._few.encode(columns, num_rows)
                 if few is not None:
-                    return few
+                    return Encoded(few, None)
+            doubles = None
             matrix = np.zeros((num_rows, self._width), dtype=np.float32)
             if self._order.size:
                 numbers = self._stacked(columns, num_rows)
                 if numbers is None:
                     return None
-                self._writer.write(numbers, matrix)
+                # A copy: what is written for trees is clipped in place.
+                doubles = numbers[self._doubles]
+                self._writer.write(self._in_order(numbers), matrix)
             if all(category.write(columns, matrix) for category in self._categories):
-                return matrix
+                return Encoded(matrix, doubles)
         except (KeyError, TypeError, ValueError, OverflowError):
             pass
         return None
 
     def _stacked(self, columns: Mapping[str, _Values], num_rows: int) -> npt.NDArray[np.float64] | None:
-        """The values of all number columns, (num_rows, columns) in the order of the writer."""
+        """The values of all number columns, (columns, num_rows), those of booleans last; None where they do not fit."""
         if not self._boolean and all(isinstance(columns[name], np.ndarray) for name in self._numeric):
             values = np.array([columns[name] for name in self._numeric], dtype=np.float64)
-            return None if np.isinf(values).any() else self._ordered(values)
+            return None if np.isinf(values).any() or not self._ranges.hold(values) else values
         columns = {name: _as_list(columns[name]) for name in self._writer.names}
         flat = [*chain.from_iterable([columns[name] for name in self._numeric])]
         booleans = [*chain.from_iterable([columns[name] for name in self._boolean])]
@@ -121,13 +137,22 @@ class RowEncoder:
         # What is not finite, or adds up to what is not, is for the careful to judge.
         if not math.isfinite(total):
             return None
-        return self._ordered(np.array(flat + booleans, dtype=np.float64).reshape(-1, num_rows))
+        values = _packed(flat + booleans).reshape(-1, num_rows)
+        return values if self._ranges.hold(values) else None
 
-    def _ordered(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64] | None:
-        """Rows by number column as columns by row, in the order of the writer; None where they do not fit."""
-        if not self._ranges.hold(values):
-            return None
+    def _in_order(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Columns by row, in the order of the writer."""
         return values.T if self._is_ordered else values[self._order].T
+
+
+def _packed(values: list[Any]) -> npt.NDArray[np.float64]:
+    """Numbers, booleans and None, which is NaN, as float64; by `struct` in a third of the time that numpy takes."""
+    packed = bytearray(8 * len(values))
+    try:
+        struct.pack_into(f"{len(values)}d", packed, 0, *values)
+    except struct.error:
+        return np.array(values, dtype=np.float64)
+    return np.frombuffer(packed, dtype=np.float64)
 
 
 class _Ranges:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 
 from mlcluster.cli.bundling import json_rows
 from mlcluster.cli.data_stage import load_training_data
-from mlcluster.data import DatasetSnapshot, LocalEngine, prepare
+from mlcluster.data import DatasetSnapshot, LocalEngine, ReferenceProfile, answer_columns, prepare, reference_profile
 from mlcluster.registry import Bundle, ModelCard, to_onnx
+from mlcluster.serve import Predictor
 from mlcluster.spec import AugmentSpec, DataSpec, default_configuration
 from mlcluster.train import FAMILIES
 
@@ -97,7 +98,13 @@ def train(name: str, *, seed: int, num_rows: int = 4_000) -> Model:
             input_example=json_rows(rows.slice(0, 2)),
             evidence={},
         )
+        bundle = replace(bundle, reference=_reference(bundle, snapshot))
     return Model(name=name, bundle=bundle, rows=rows)
+
+
+def _reference(bundle: Bundle, snapshot: DatasetSnapshot) -> ReferenceProfile:
+    scores = Predictor(bundle).predict(snapshot.table("validation")).scores
+    return reference_profile(snapshot.table("train"), snapshot.schema, answer_columns(scores, snapshot.schema.target))
 
 
 def _card(name: str, family: str, snapshot: DatasetSnapshot) -> ModelCard:

@@ -16,7 +16,8 @@ from pathlib import Path
 import psutil
 
 _START_SECONDS = 120.0
-SERVERS = ("bare", "fastapi", "ours", "ours-no-records", "ours-front", "ray-serve", "ray-serve-haproxy", "mlflow")
+OURS = ("ours", "ours-no-statistics", "ours-no-records")
+SERVERS = ("bare", "fastapi", *OURS, "ours-front", "ray-serve", "ray-serve-haproxy", "mlflow")
 PEERS = ("bentoml", "mlserver")
 """Servers whose packages do not go with ours: each needs an interpreter that finds our packages behind its own."""
 FORMS_OF: dict[str, tuple[str, ...]] = {"mlflow": ("rows",), "bentoml": ("json", "rows"), "mlserver": ("json",)}
@@ -110,7 +111,8 @@ def _run_here(server: str, bundle_folder: Path, port: int, scratch: Path) -> Non
         from mlcluster.serve.http_server import server_config
         from serve_bench.own import build
 
-        app = build(bundle, scratch / "records" if server == "ours" else None)
+        kept = None if server == "ours-no-records" else scratch / server
+        app = build(bundle, kept, with_statistics=server == "ours")
         uvicorn.Server(server_config(app, host="127.0.0.1", port=port, log_level="error")).run()
         return
     uvicorn.run(app, host="127.0.0.1", port=port, loop="uvloop", http="httptools", access_log=False, log_level="error")

@@ -16,7 +16,7 @@ from mlcluster.serve.record_block import RecordBlock
 from mlcluster.serve.record_layout import RecordLayout, flat_table, records_of
 from mlcluster.serve.records import Answered
 from mlcluster.serve.tracing import RequestIds
-from tests.registry.bundles import Task, sample_bundle, sample_table
+from tests.registry.bundles import CLASSES, Task, sample_bundle, sample_table
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
@@ -30,9 +30,8 @@ def answered(num_rows: int = 1, *, seed: int = 0, task: Task = "binary", **chang
     """One of now, to drawn rows, with drawn scores."""
     columns = changes.pop("columns", None) or sample_table(num_rows, seed=seed).to_pydict()
     rng = np.random.default_rng(seed)
-    classes = {"binary": ("no", "yes"), "multiclass": (1, 2, 3), "regression": ()}[task]
-    scores = rng.dirichlet(np.ones(len(classes)), num_rows) if classes else rng.normal(size=num_rows)
-    labels = [classes[code] for code in scores.argmax(axis=1)] if classes else scores.tolist()
+    num_classes = len(CLASSES[task])
+    scores = rng.dirichlet(np.ones(num_classes), num_rows) if num_classes else rng.normal(size=num_rows)
     now_ms = time.time_ns() // 1_000_000
     one = Answered(
         layout=layout(task),
@@ -40,12 +39,17 @@ def answered(num_rows: int = 1, *, seed: int = 0, task: Task = "binary", **chang
         at_ms=now_ms,
         latency_ms=0.5,
         columns=columns,
-        labels=labels,
+        doubles=None,
         scores=scores,
         body=b"{}",
         ids=RequestIds(b"r-1", b"00-" + TRACE_ID.encode() + b"-00f067aa0ba902b7-00"),
     )
     return one._replace(**changes)
+
+
+def labels_of(one: Answered, task: Task = "binary") -> list[Any]:
+    """What the model has said."""
+    return [CLASSES[task][code] for code in one.scores.argmax(axis=1)] if CLASSES[task] else one.scores.tolist()
 
 
 def recorded(*answers: Answered) -> list[PredictionRecord]:

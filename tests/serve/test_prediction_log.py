@@ -22,7 +22,7 @@ from mlcluster.serve import NoRecords, PredictionLog, Predictor, build_app, find
 from mlcluster.serve.openapi import invocation_example
 from mlcluster.serve.record_stream import Rotation
 from tests.registry.bundles import sample_bundle
-from tests.serve.answers import answered, eventually, recorded
+from tests.serve.answers import answered, eventually, labels_of, recorded
 from tests.serve.app_client import AppClient
 
 
@@ -95,7 +95,7 @@ def test_any_reader_of_parquet_reads_typed_columns(tmp_path) -> None:
     assert frame["prediction_id"].tolist() == [asked[0].id] * 3 + [asked[1].id]
     assert frame["row"].tolist() == [0, 1, 2, 0]
     assert frame["input_age"].tolist() == [*asked[0].columns["age"], *asked[1].columns["age"]]
-    assert frame["label"].tolist() == [*asked[0].labels, *asked[1].labels]
+    assert frame["label"].tolist() == [*labels_of(asked[0]), *labels_of(asked[1])]
     assert frame["input_income"].dtype == "float64"
     assert str(frame["answered_at"].dtype) == "datetime64[ms, UTC]"
     assert set(frame["version"]) == {"3"}
@@ -249,4 +249,4 @@ def test_models_that_share_a_log_have_files_of_their_own(tmp_path) -> None:
     sink.close()
     assert len(list(tmp_path.glob("*.parquet"))) == 2
     assert {record.id for record in read_records(tmp_path)} == {one.id for one in both}
-    assert find_record(tmp_path, both[1].id).outputs == {"value": both[1].labels}
+    assert find_record(tmp_path, both[1].id).outputs == {"value": labels_of(both[1], "regression")}

@@ -10,7 +10,7 @@ import pytest
 
 from mlcluster.serve.record_block import RecordBlock
 from tests.registry.bundles import Task, sample_table
-from tests.serve.answers import TRACE_ID, answered, layout, recorded
+from tests.serve.answers import TRACE_ID, answered, labels_of, layout, recorded
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
@@ -19,9 +19,9 @@ def test_rows_come_back_as_they_were_asked_and_answered(task: Task) -> None:
     for one, record in zip(asked, recorded(*asked), strict=True):
         assert (record.id, record.model, record.version, record.trial_id) == (one.id, "demo", "3", "t-007")
         assert (record.request_id, record.trace_id) == ("r-1", TRACE_ID)
-        assert (record.num_rows, record.latency_ms, record.digest) == (len(one.labels), 0.5, None)
+        assert (record.num_rows, record.latency_ms, record.digest) == (len(one.scores), 0.5, None)
         assert record.inputs == one.columns
-        outputs = {"value": one.labels} if task == "regression" else {"label": one.labels}
+        outputs = {"value": labels_of(one, task)} if task == "regression" else {"label": labels_of(one, task)}
         assert {name: record.outputs[name] for name in outputs} == outputs
         if task != "regression":
             assert record.outputs["probabilities"] == one.scores.tolist()

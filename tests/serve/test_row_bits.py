@@ -78,15 +78,15 @@ def test_what_is_taken_has_the_bits_of_the_careful_way(
     transform = sample_transform(sample_schema("binary"), encoding)
     encoder = RowEncoder.of(schema, transform)
     assert encoder is not None
-    matrix = encoder.encode(columns, len(columns["age"]))
+    found = encoder.encode(columns, len(columns["age"]))
     try:
         expected = transform.apply(columns_to_table(columns, schema))
     except (RowError, DataError):
-        assert matrix is None
+        assert found is None
         return
-    if matrix is not None:
-        assert matrix.tobytes() == expected.tobytes()
-        assert matrix.dtype == expected.dtype
+    if found is not None:
+        assert found.matrix.tobytes() == expected.tobytes()
+        assert found.matrix.dtype == expected.dtype
 
 
 @pytest.mark.parametrize("encoding", ["dense", "ordinal"])
@@ -109,7 +109,7 @@ def test_a_row_alone_has_the_bits_of_a_row_among_others() -> None:
         together = encoder.encode(columns, 200)
         alone = [encoder.encode({name: [values[row]] for name, values in columns.items()}, 1) for row in range(200)]
         assert together is not None
-        assert np.concatenate(alone).tobytes() == together.tobytes()
+        assert np.concatenate([one.matrix for one in alone]).tobytes() == together.matrix.tobytes()
 
 
 @pytest.mark.parametrize(

@@ -49,9 +49,9 @@ def test_plain_values_give_the_bits_of_the_table(encoding, columns) -> None:
     expected = transform.apply(columns_to_table(columns, SCHEMA))
     found = encoder.encode(columns, num_rows)
     assert found is not None
-    assert found.dtype == np.float32
-    assert found.flags.c_contiguous
-    assert found.tobytes() == expected.tobytes()
+    assert found.matrix.dtype == np.float32
+    assert found.matrix.flags.c_contiguous
+    assert found.matrix.tobytes() == expected.tobytes()
 
 
 @pytest.mark.parametrize("encoding", ["dense", "ordinal"])
@@ -63,7 +63,7 @@ def test_whatever_is_taken_is_also_taken_by_the_table_and_with_the_same_bits(enc
     assert encoder is not None
     found = encoder.encode(columns, len(columns["age"]))
     if found is not None:
-        assert found.tobytes() == transform.apply(columns_to_table(columns, SCHEMA)).tobytes()
+        assert found.matrix.tobytes() == transform.apply(columns_to_table(columns, SCHEMA)).tobytes()
 
 
 @pytest.mark.parametrize("num_rows", [1, 2, 500])
@@ -81,7 +81,7 @@ def test_arrays_are_taken_as_lists_are(encoding, num_rows) -> None:
     }
     found = encoder.encode(columns, num_rows)
     assert found is not None
-    assert found.tobytes() == transform.apply(table).tobytes()
+    assert found.matrix.tobytes() == transform.apply(table).tobytes()
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
@@ -94,7 +94,7 @@ def test_an_infinity_in_an_array_is_left_to_the_careful(value) -> None:
     table = columns_to_table({"income": [None, 1.0] * 10, "age": list(range(20))}, schema)
     found = encoder.encode(columns, 20)
     assert found is not None
-    assert found.tobytes() == transform.apply(table).tobytes()
+    assert found.matrix.tobytes() == transform.apply(table).tobytes()
     columns["income"][3] = value
     assert encoder.encode(columns, 20) is None
 
@@ -121,7 +121,7 @@ def test_a_zero_has_one_sign_alone_and_in_a_batch(ends, zero) -> None:
         columns = sample_table(num_rows).to_pydict() | {"income": [zero] * num_rows}
         found = encoder.encode(columns, num_rows)
         assert found is not None
-        assert found.tobytes() == transform.apply(columns_to_table(columns, SCHEMA)).tobytes()
+        assert found.matrix.tobytes() == transform.apply(columns_to_table(columns, SCHEMA)).tobytes()
 
 
 @pytest.mark.parametrize("num_rows", [1, 40])
@@ -172,7 +172,7 @@ def test_a_value_that_breaks_a_rule_is_never_taken_and_one_that_keeps_it_is(colu
         assert found is None
         return
     assert found is not None
-    assert found.tobytes() == expected.tobytes()
+    assert found.matrix.tobytes() == expected.tobytes()
 
 
 def test_a_column_of_another_type_leaves_the_whole_schema_to_the_table() -> None:
@@ -189,3 +189,15 @@ def test_small_whole_numbers_keep_to_their_range() -> None:
     columns = sample_table(1).to_pydict()
     for value, is_taken in ((-128, True), (127, True), (128, False), (-129, False)):
         assert (encoder.encode(columns | {"age": [value]}, 1) is not None) == is_taken
+
+
+@pytest.mark.parametrize("encoding", ["dense", "ordinal"])
+def test_raw_numbers_are_handed_on_as_they_came(encoding) -> None:
+    encoder = RowEncoder.of(SCHEMA, TRANSFORMS[encoding])
+    assert encoder is not None
+    columns = sample_table(40, seed=6).to_pydict()
+    columns["income"][:3] = [1e300, None, -0.0]
+    found = encoder.encode(columns, 40)
+    assert found is not None
+    expected = np.array([columns["income"]], dtype=np.float64)
+    np.testing.assert_array_equal(found.doubles, expected)
