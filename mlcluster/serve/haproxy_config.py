@@ -26,10 +26,13 @@ RATE_MAP = "rates.map"
 QUOTA_MAP = "quotas.map"
 """Name of a key -> within a day."""
 CERTIFICATE = "tls.pem"
+FRONT_METRICS = "/metrics/front"
+"""The front's own counts, of all replicas, by HAProxy's exporter for Prometheus."""
 BACKEND = "model"
 GRPC_BACKEND = "grpc"
 APP_KEY = "app"
 """The one key of the map: which application of Ray Serve the waiting room asks."""
+_NEED_A_KEY = ("method POST", f"path /metrics {FRONT_METRICS}")
 _BUFFER_BYTES = 128 * 1024
 """Of a request, what can be sent again to another replica: 16 KiB, the default, is a batch of a hundred rows."""
 _KEPT_SECONDS = 60.0
@@ -153,7 +156,12 @@ def _frontend(config: FrontConfig) -> list[str]:
         "frontend door",
         f"  bind {config.bind}{tls}",
         *naming_rules(),
-        *(key_rules(config, ("method POST", "path /metrics"), _return) if config.asks_for_keys else ()),
+        *(
+            key_rules(config, ("method POST", f"path /metrics {FRONT_METRICS}"), _return)
+            if config.asks_for_keys
+            else ()
+        ),
+        f"  http-request use-service prometheus-exporter if {{ path {FRONT_METRICS} }}",
         f"  http-request {_return(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
         f"  http-request wait-for-body time {_ms(limits.header_seconds)} if METH_POST",
         # After the wait: requests that come at once would all be asked before the first of them takes its place.

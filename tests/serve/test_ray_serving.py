@@ -47,13 +47,11 @@ def records_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def endpoint(ray_session: None, records_folder: Path) -> Iterator[Endpoint]:
-    from ray import serve
-
-    from mlcluster.serve.ray_deploy import deploy
+    from mlcluster.serve.ray_deploy import deploy, undeploy
 
     plan = plan_for(sample_bundle(), free_port(), records_folder, grpc_port=free_port())
     yield deploy(plan, timeout_seconds=120)
-    serve.shutdown()
+    undeploy("demo")  # Serve itself goes with Ray: to shut it down takes 30 s
 
 
 @pytest.fixture(scope="module")
