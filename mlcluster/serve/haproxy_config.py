@@ -156,11 +156,7 @@ def _frontend(config: FrontConfig) -> list[str]:
         "frontend door",
         f"  bind {config.bind}{tls}",
         *naming_rules(),
-        *(
-            key_rules(config, ("method POST", f"path /metrics {FRONT_METRICS}"), _return)
-            if config.asks_for_keys
-            else ()
-        ),
+        *(key_rules(config, _NEED_A_KEY, _return) if config.asks_for_keys else ()),
         f"  http-request use-service prometheus-exporter if {{ path {FRONT_METRICS} }}",
         f"  http-request {_return(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
         f"  http-request wait-for-body time {_ms(limits.header_seconds)} if METH_POST",
