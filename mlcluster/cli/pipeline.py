@@ -130,6 +130,8 @@ class Pipeline:
 
         assert outcome.verified is not None
         assert outcome.version is not None
-        endpoint = run_deploy_stage(self.context, outcome.verified.bundle, port=self.port)
-        registry_of(self.tracker.get()).set_alias(outcome.version.name, CHAMPION, outcome.version.version)
+        registry, version = registry_of(self.tracker.get()), outcome.version
+        bundle = outcome.verified.bundle
+        endpoint = run_deploy_stage(self.context, bundle, registered=(registry, version), port=self.port)
+        registry.set_alias(version.name, CHAMPION, version.version)
         return replace(outcome, endpoint=endpoint)

@@ -122,8 +122,8 @@ class ServedProject(DataProject):
 
     def lineage(self, prediction_id: str) -> dict[str, Any]:
         """From a prediction id to the model version, trial, configuration, data, code and dollars."""
+        from mlcluster.serve import find_record, parse_prediction_id
         from mlcluster.serve.feedback import read_feedback
-        from mlcluster.serve.records import find_record, parse_prediction_id
 
         parsed = parse_prediction_id(prediction_id)
         if not self.workspace.has_tracking(self.spec.tracking):

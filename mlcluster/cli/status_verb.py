@@ -34,6 +34,9 @@ def status(config: Path, overrides: tuple[str, ...], as_json: bool) -> None:
     else:
         answers = "answers" if endpoint["is_ready"] else "does not answer"
         click.echo(f"endpoint  {endpoint['url']} {answers} (version {endpoint['version']})")
+        for other in endpoint.get("also", ()):
+            names = "".join(f" @{alias}" for alias in other["aliases"])
+            click.echo(f"beside    {other['name']} version {other['version']}{names}")
 
 
 def project_status(project: Project) -> dict[str, Any]:

@@ -11,13 +11,16 @@ from mlcluster.cli.bundling import draft_bundle, measure_trial, trained_structur
 from mlcluster.cli.data_stage import baseline_scores, feature_table
 from mlcluster.cli.planning import limits_of, resolve_metric
 from mlcluster.cli.run_context import RunContext
-from mlcluster.data import DatasetSnapshot, TaskKind
+from mlcluster.data import DatasetSnapshot, ReferenceProfile, TaskKind, answer_columns, reference_profile
 from mlcluster.registry import Bundle
 from mlcluster.serve.predictor import Predictor
 from mlcluster.spec import FAMILIES as FAMILY_ORDER
 from mlcluster.train import METRICS, Measured
 from mlcluster.tune import Selection, StudyResult, TrialSummary, Winner, select_winner
 from mlcluster.verify import Verdict, VerifyRequest, number_scales, verify
+
+_REFERENCE_ROWS = 500_000
+"""Enough for shares of a tenth to be off by less than a thousandth."""
 
 
 def pick_winner(context: RunContext, snapshot: DatasetSnapshot, result: StudyResult) -> Winner:
@@ -67,7 +70,12 @@ def run_verify_stage(context: RunContext, snapshot: DatasetSnapshot, result: Stu
     for line in verdict.summary().splitlines():
         context.progress.say(f"         {line}")
     card = replace(draft.card, validation=metrics["validation"], test=metrics["test"])
-    bundle = replace(draft, card=card, evidence={"verdict": verdict.to_json(), "selection": winner.reason})
+    bundle = replace(
+        draft,
+        card=card,
+        evidence={"verdict": verdict.to_json(), "selection": winner.reason},
+        reference=_reference(snapshot, scores["validation"]),
+    )
     return Verified(
         bundle=bundle,
         verdict=verdict,
@@ -75,6 +83,14 @@ def run_verify_stage(context: RunContext, snapshot: DatasetSnapshot, result: Stu
         validation=metrics["validation"],
         test=metrics["test"],
     )
+
+
+def _reference(snapshot: DatasetSnapshot, scores: np.ndarray[Any, Any]) -> ReferenceProfile:
+    """What live requests will be compared with: train rows, and the answers to the rows of validation."""
+    schema = snapshot.schema
+    watched = [feature.name for feature in schema.features if feature.kind != "image"]
+    table = snapshot.table("train", max_rows=_REFERENCE_ROWS, columns=watched)
+    return reference_profile(table, schema, answer_columns(scores, schema.target))
 
 
 def _verify_request(

@@ -2,7 +2,7 @@
 
     .mlcluster/
         runs/0001-1f2e3d4c5b6a/   run.json, ledger-1.jsonl, nodes-1.jsonl, snapshot/, study/, bundle/, ...
-        predictions/              what was answered (JSON lines)
+        predictions/              what was answered (Parquet), and labels that came for it
         sources/                  what was fetched and joined; may be removed while nothing runs
         catalog.jsonl             the versions that were seen of each source
         ray/                      token and state of the local Ray
@@ -36,7 +36,7 @@ class Workspace:
     @classmethod
     def of(cls, project_folder: Path, project: str) -> Workspace:
         """The workspace of the project whose file lies in `project_folder`."""
-        home = _home()
+        home = workspaces_home()
         return cls(root=home / project if home else project_folder / ".mlcluster")
 
     @property
@@ -64,7 +64,7 @@ class Workspace:
         prefix = "sqlite:///"
         if not uri.startswith(prefix) or uri.startswith(prefix + "/"):
             return uri
-        base = self.root if _home() else self.root.parent
+        base = self.root if workspaces_home() else self.root.parent
         return f"{prefix}{(base / uri[len(prefix) :]).resolve()}"
 
     def has_tracking(self, uri: str) -> bool:
@@ -208,7 +208,7 @@ def _check_same(named: RunFolder, key: str, *, fresh: bool) -> None:
         )
 
 
-def _home() -> Path | None:
+def workspaces_home() -> Path | None:
     """The folder of all workspaces, where they do not lie beside their project files."""
     home = os.environ.get(HOME_VARIABLE)
     if home:

@@ -31,6 +31,8 @@ class Work:
     """Seconds by trial that was trained: how the work is split among them. One at least."""
     is_lost: bool = False
     """Nothing came of it: its worker, its node or its driver went before it had reported, or the training raised."""
+    cause: str = ""
+    """Why it was lost, where that is known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +44,16 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GivenUp:
+    """A node that the search let go before its end."""
+
+    node_id: str
+    span: Span
+    """From then until the end of the search, or of its driver: without it, the node would have been kept for that."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodeHistory:
     """`drivers` are the spans in which the run was driven: outside of them its nodes are not its own."""
 
@@ -49,6 +61,7 @@ class NodeHistory:
     work: tuple[Work, ...] = ()
     stages: tuple[Stage, ...] = ()
     drivers: tuple[Span, ...] = ()
+    given_up: tuple[GivenUp, ...] = ()
 
 
 def read_node_history(path: Path) -> NodeHistory:
@@ -75,6 +88,8 @@ class _Reader:
     work: list[Work] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
     drivers: list[Span] = field(default_factory=list)
+    given_up: list[GivenUp] = field(default_factory=list)
+    open_given_up: dict[str, dict[str, Any]] = field(default_factory=dict)
     open_work: dict[str, dict[str, Any]] = field(default_factory=dict)
     open_stages: dict[str, float] = field(default_factory=dict)
     opened_at: float | None = None
@@ -95,11 +110,17 @@ class _Reader:
             case "begin":
                 self.open_work[line["worker"]] = {**line, "begin": at}
             case "end":
-                self._end_work(line["worker"], at, line["seconds"], is_lost=line["is_lost"])
+                self._end_work(
+                    line["worker"], at, line["seconds"], is_lost=line["is_lost"], cause=line.get("cause", "")
+                )
             case "stage":
                 self.open_stages[line["stage"]] = at
             case "stage_end":
                 self._end_stage(line["stage"], at)
+            case "given_up":
+                self.open_given_up[line["node_id"]] = {**line, "begin": at}
+            case "search_end":
+                self._end_search(at)
             case "close":
                 self._end_driver(is_lost=True)
             case "open" | "alive":
@@ -114,6 +135,7 @@ class _Reader:
             work=tuple(self.work),
             stages=tuple(self.stages),
             drivers=tuple(self.drivers),
+            given_up=tuple(self.given_up),
         )
 
     def _release(self, line: Mapping[str, Any]) -> None:
@@ -121,7 +143,9 @@ class _Reader:
         node = Node(**line) if known is None else replace(known, released_at=line["released_at"])
         self.nodes[node.node_id] = node
 
-    def _end_work(self, worker: str, at: float, seconds: Mapping[str, float], *, is_lost: bool) -> None:
+    def _end_work(
+        self, worker: str, at: float, seconds: Mapping[str, float], *, is_lost: bool, cause: str = ""
+    ) -> None:
         begun = self.open_work.pop(worker)
         work = Work(
             node_id=begun["node_id"],
@@ -129,11 +153,18 @@ class _Reader:
             resources=begun["resources"],
             trials=seconds or dict.fromkeys(begun["trials"], 1.0),
             is_lost=is_lost,
+            cause=cause,
         )
         self.work.append(work)
 
     def _end_stage(self, stage: str, at: float) -> None:
         self.stages.append(Stage(name=stage, span=Span(begin=self.open_stages.pop(stage), end=at)))
+
+    def _end_search(self, at: float) -> None:
+        for line in self.open_given_up.values():
+            span = Span(begin=line["begin"], end=at)
+            self.given_up.append(GivenUp(node_id=line["node_id"], span=span, reason=line["reason"]))
+        self.open_given_up.clear()
 
     def _end_driver(self, *, is_lost: bool) -> None:
         """The driver has left the file: what was under way ended with its last line."""
@@ -141,6 +172,7 @@ class _Reader:
             self._end_work(worker, self.last_at, {}, is_lost=is_lost)
         for stage in list(self.open_stages):
             self._end_stage(stage, self.last_at)
+        self._end_search(self.last_at)
         if self.opened_at is not None:
             self.drivers.append(Span(begin=self.opened_at, end=self.last_at))
             self.opened_at = None

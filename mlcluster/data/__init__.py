@@ -12,6 +12,7 @@ from mlcluster.data.engine import Engine, EngineBySize, LocalEngine
 from mlcluster.data.findings import Finding
 from mlcluster.data.prepare import prepare
 from mlcluster.data.profile import ColumnProfile, DataProfile, profile
+from mlcluster.data.reference import ColumnReference, ReferenceProfile, answer_columns, reference_profile
 from mlcluster.data.schema import ColumnKind, FeatureColumn, ImageShape, Label, TableSchema, TargetColumn, TaskKind
 from mlcluster.data.shards import Shards, prepare_shards
 from mlcluster.data.snapshot import DatasetSnapshot
@@ -25,6 +26,7 @@ __all__ = [
     "CatalogFile",
     "ColumnKind",
     "ColumnProfile",
+    "ColumnReference",
     "DataCheck",
     "DataProfile",
     "DatasetSnapshot",
@@ -36,6 +38,7 @@ __all__ = [
     "ImageShape",
     "Label",
     "LocalEngine",
+    "ReferenceProfile",
     "RowError",
     "Shards",
     "SourceCache",
@@ -44,6 +47,7 @@ __all__ = [
     "TargetColumn",
     "TaskKind",
     "Transform",
+    "answer_columns",
     "check_data",
     "columns_to_table",
     "conform",
@@ -52,5 +56,6 @@ __all__ = [
     "prepare",
     "prepare_shards",
     "profile",
+    "reference_profile",
     "rows_to_table",
 ]

@@ -206,7 +206,9 @@ def _psi_by_slice(counts: Counts, alarm_rate: float) -> FloatVector:
     is_any = _is_beyond_chance(counts, alarm_rate)
     return np.array(
         [
-            _psi(counts[0], each) if is_any or _is_beyond_chance(np.stack([counts[0], each]), alarm_rate) else 0.0
+            stability_index(counts[0], each)
+            if is_any or _is_beyond_chance(np.stack([counts[0], each]), alarm_rate)
+            else 0.0
             for each in counts
         ]
     )
@@ -229,8 +231,8 @@ def _merged_cells(counts: Counts) -> FloatVector:
     return cells[:, cells.sum(axis=0) > 0].astype(np.float64)
 
 
-def _psi(first: Counts, other: Counts) -> float:
-    """The index of two slices' counts, (k,), less what chance gives."""
+def stability_index(first: Counts, other: Counts) -> float:
+    """The population stability index of two rows of counts, (k,), in nats, less what chance gives; at least 0."""
     cells = _merged_cells(np.stack([first, other]))
     totals = cells.sum(axis=1, keepdims=True)
     # Half a row a cell: an empty cell would make the logarithm infinite.

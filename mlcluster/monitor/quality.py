@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from mlcluster.data import Label, TargetColumn
 from mlcluster.serve.feedback import read_feedback
-from mlcluster.serve.records import PredictionRecord, read_records
+from mlcluster.serve.record_layout import PredictionRecord
+from mlcluster.serve.record_reading import read_records
 from mlcluster.train.metrics import METRICS, UndefinedMetric
 from mlcluster.verify.estimates import estimate, shortage
 from mlcluster.verify.intervals import Estimate
@@ -58,7 +59,7 @@ def live_quality(folder: Path, target: TargetColumn, *, seed: int = 0) -> LiveRe
     """Every version that has answered; `seed` is of the bounds that are drawn again."""
     labels = read_feedback(folder)
     joined: dict[str, _Joined] = defaultdict(_Joined)
-    for record in read_records(folder):
+    for record in read_records(folder, with_inputs=False):
         if record.outputs is None:
             continue
         found = joined[record.version]

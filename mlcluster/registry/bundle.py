@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mlcluster.data import TableSchema, Transform
+from mlcluster.data import ReferenceProfile, TableSchema, Transform
 from mlcluster.errors import BundleError, DataError
 from mlcluster.registry.onnx_check import check_onnx
 from mlcluster.registry.signature import SIGNATURE, SigningKey, TrustedKeys, check_signature
@@ -24,6 +24,7 @@ from mlcluster.registry.signature import SIGNATURE, SigningKey, TrustedKeys, che
 FORMAT = "mlcluster-bundle/1"
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
+REFERENCE = "reference.json"
 _MIB = 2**20
 SIZE_LIMITS: Mapping[str, int] = {
     MANIFEST: _MIB,
@@ -33,9 +34,12 @@ SIZE_LIMITS: Mapping[str, int] = {
     "card.json": 16 * _MIB,
     "input_example.json": 16 * _MIB,
     "evidence.json": 64 * _MIB,
+    REFERENCE: 64 * _MIB,
     SIGNATURE: 4096,
 }
-"""Bytes that each file may have; its keys are all the files that a bundle has, the last of them only if signed."""
+"""Bytes that each file may have; its keys are all the files that a bundle has."""
+_OPTIONAL = {REFERENCE, SIGNATURE}
+"""Files of earlier bundles lack the first, and only signed ones have the second."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -75,6 +79,8 @@ class Bundle:
     input_example: tuple[dict[str, Any], ...]
     """Rows of raw feature columns, as JSON values."""
     evidence: dict[str, Any]
+    reference: ReferenceProfile | None = None
+    """What live requests are compared with; earlier bundles have none."""
     signature: bytes | None = None
     """The contents of `manifest.sig`; of these very files, so that a bundle with other parts needs another."""
 
@@ -92,6 +98,8 @@ class Bundle:
             "input_example.json": canonical_json(list(self.input_example), name="input_example.json"),
             "evidence.json": canonical_json(self.evidence, name="evidence.json"),
         }
+        if self.reference is not None:
+            files[REFERENCE] = canonical_json(self.reference.to_json(), name=REFERENCE)
         entries = {name: {"sha256": _sha256(data), "size": len(data)} for name, data in files.items()}
         files[MANIFEST] = canonical_json({"format": FORMAT, "files": entries}, name=MANIFEST)
         return files if self.signature is None else files | {SIGNATURE: self.signature}
@@ -136,7 +144,7 @@ class Bundle:
         """The bundle whose files these are; see `read`."""
         _check_files(files)
         check_signature(files[MANIFEST], files.get(SIGNATURE), trusted)
-        parts = {name: _parse_json(name, files[name]) for name in SIZE_LIMITS if name.endswith(".json")}
+        parts = {name: _parse_json(name, files[name]) for name in files if name.endswith(".json")}
         transform = _build("transform.json", Transform.from_json, parts["transform.json"])
         schema = _build("schema.json", TableSchema.from_json, parts["schema.json"])
         card = _build("card.json", lambda value: ModelCard(**value), parts["card.json"])
@@ -144,6 +152,9 @@ class Bundle:
             raise BundleError("transform.json is of other columns than schema.json; build the bundle again.")
         num_inputs = _build("transform.json", lambda fitted: fitted.num_outputs, transform)
         check_onnx(files[MODEL], name=MODEL, num_inputs=num_inputs, num_outputs=len(schema.target.classes) or 1)
+        reference = None
+        if REFERENCE in parts:
+            reference = _build(REFERENCE, ReferenceProfile.from_json, parts[REFERENCE])
         example = parts["input_example.json"]
         if not isinstance(example, list) or not all(isinstance(row, dict) for row in example):
             raise BundleError("input_example.json holds no list of rows; build the bundle again.")
@@ -156,6 +167,7 @@ class Bundle:
             card=card,
             input_example=tuple(example),
             evidence=parts["evidence.json"],
+            reference=reference,
             signature=files.get(SIGNATURE),
         )
 
@@ -205,9 +217,11 @@ def _check_files(files: Mapping[str, bytes]) -> None:
         _check_name(name)
         _check_size(name, len(data))
     for name in SIZE_LIMITS:
-        if name not in files and name != SIGNATURE:
+        if name not in files and name not in _OPTIONAL:
             raise BundleError(f"{name} is missing from the bundle; fetch the bundle again.")
     entries = _manifest_entries(files[MANIFEST])
+    if entries.keys() != files.keys() - {MANIFEST, SIGNATURE}:
+        raise BundleError(f"{MANIFEST} does not list the files of a bundle; fetch the bundle again.")
     for name in sorted(files.keys() - {MANIFEST, SIGNATURE}):
         size, digest = entries[name]
         if len(files[name]) != size:
@@ -219,7 +233,7 @@ def _check_files(files: Mapping[str, bytes]) -> None:
 
 
 def _manifest_entries(data: bytes) -> dict[str, tuple[int, str]]:
-    """Size and hash by file name, for exactly the files of a bundle."""
+    """Size and hash by file name, for files of a bundle."""
     manifest = _parse_json(MANIFEST, data)
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         raise BundleError(f"{MANIFEST} is not of the format {FORMAT}; read it with the mlcluster that wrote it.")
@@ -227,7 +241,7 @@ def _manifest_entries(data: bytes) -> dict[str, tuple[int, str]]:
     if (
         set(manifest) != {"format", "files"}
         or not isinstance(entries, dict)
-        or set(entries) != set(SIZE_LIMITS) - {MANIFEST, SIGNATURE}
+        or not set(entries) <= set(SIZE_LIMITS) - {MANIFEST, SIGNATURE}
     ):
         raise BundleError(f"{MANIFEST} does not list the files of a bundle; fetch the bundle again.")
     try:

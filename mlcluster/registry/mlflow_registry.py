@@ -16,10 +16,12 @@ from typing import Any
 from mlcluster.data import TableSchema
 from mlcluster.errors import ClusterError
 from mlcluster.registry.bundle import Bundle
+from mlcluster.registry.signature import TrustedKeys
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
 LOADER_MODULE = "mlcluster.serve.mlflow_loader"
+_BUNDLE = "bundle"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -57,13 +59,13 @@ class MlflowRegistry:
 
         card = bundle.card
         with tempfile.TemporaryDirectory() as folder:
-            bundle.write(Path(folder) / "bundle")
+            bundle.write(Path(folder) / _BUNDLE)
             model_folder = Path(folder) / "model"
             model = Model(artifact_path="model", run_id=run_id)
             mlflow.pyfunc.save_model(
                 path=str(model_folder),
                 loader_module=LOADER_MODULE,
-                data_path=str(Path(folder) / "bundle"),
+                data_path=str(Path(folder) / _BUNDLE),
                 mlflow_model=model,
                 signature=_signature(bundle.schema),
                 input_example=_example(bundle),
@@ -87,6 +89,38 @@ class MlflowRegistry:
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Points `champion` or `challenger` at a version."""
         self._client.set_registered_model_alias(name, alias, version)
+
+    def aliased(self, name: str, alias: str) -> ModelVersion | None:
+        """The version that an alias points at; None where there is no such alias, or no such model."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.version(name, self._client.get_model_version_by_alias(name, alias).version)
+        except MlflowException:
+            return None
+
+    def bundle(self, version: ModelVersion, *, trusted: TrustedKeys | None) -> Bundle:
+        """The bundle that was registered as `version`.
+
+        Raises:
+            BundleError: it is damaged, or signed by nobody who is trusted.
+            ClusterError: the store does not give it.
+        """
+        import mlflow
+        from mlflow.exceptions import MlflowException
+
+        uri = f"models:/{version.name}/{version.version}"
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                found = mlflow.artifacts.download_artifacts(
+                    f"{uri}/data/{_BUNDLE}", dst_path=folder, tracking_uri=self._uri, registry_uri=self._uri
+                )
+            except (MlflowException, OSError) as error:
+                raise ClusterError(
+                    f"model {version.name} version {version.version} cannot be read from {self._uri} "
+                    f"({str(error).splitlines()[0]}); was it registered by `mlcluster run`?"
+                ) from error
+            return Bundle.read(Path(found), trusted=trusted)
 
     def version(self, name: str, version: str) -> ModelVersion:
         """A registered version with its tags.

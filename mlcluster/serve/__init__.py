@@ -6,25 +6,20 @@ Ray, which `ray_app.py` puts around the application; and training data, which se
 
 from mlcluster.serve.http_app import build_app
 from mlcluster.serve.plan import Endpoint, ServePlan
+from mlcluster.serve.prediction_ids import PredictionId, new_prediction_id, parse_prediction_id
+from mlcluster.serve.prediction_log import PredictionLog
 from mlcluster.serve.predictor import Prediction, Predictor
 from mlcluster.serve.reception import RequestLimits
-from mlcluster.serve.records import (
-    JsonlRecordSink,
-    NoRecords,
-    PredictionId,
-    PredictionRecord,
-    RecordSink,
-    find_record,
-    new_prediction_id,
-    parse_prediction_id,
-)
+from mlcluster.serve.record_layout import PredictionRecord
+from mlcluster.serve.record_reading import find_record, read_records
+from mlcluster.serve.records import NoRecords, RecordSink
 
 __all__ = [
     "Endpoint",
-    "JsonlRecordSink",
     "NoRecords",
     "Prediction",
     "PredictionId",
+    "PredictionLog",
     "PredictionRecord",
     "Predictor",
     "RecordSink",
@@ -34,4 +29,5 @@ __all__ = [
     "find_record",
     "new_prediction_id",
     "parse_prediction_id",
+    "read_records",
 ]

@@ -2,28 +2,24 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from mlcluster.serve.metrics import ServingMetrics
+from mlcluster.serve.prediction_ids import PredictionIds
 from mlcluster.serve.predictor import Prediction, Predictor
-from mlcluster.serve.records import MAX_RECORDED_ROWS, PredictionIds, PredictionRecord, RecordSink
-from mlcluster.serve.tensors import input_specs, output_specs, recorded_inputs
+from mlcluster.serve.record_layout import RecordLayout
+from mlcluster.serve.records import Answered, RecordSink
+from mlcluster.serve.tensors import input_specs, output_specs
 from mlcluster.serve.tracing import RequestIds
 
 _FEW_VALUES = 64
 """Up to here a look at each value beats numpy."""
-_KEPT_BYTES = 64 * 1024
-"""Of a body that waits for its record to be made; a larger one is hashed at once."""
 
 
 class Received(NamedTuple):
@@ -46,8 +42,9 @@ class Answering:
     def __init__(self, predictor: Predictor, record: RecordSink, metrics: ServingMetrics) -> None:
         self.predictor = predictor
         self._record = record
-        self._metrics = metrics
+        self.metrics = metrics
         self._ids = PredictionIds(predictor.name, predictor.version)
+        self._layout = RecordLayout.of(predictor)
         self.inputs = input_specs(predictor.schema)
         self._labels_are_text = output_specs(predictor.schema)[0].datatype == "BYTES"
 
@@ -59,14 +56,24 @@ class Answering:
         """
         if not _is_finite(prediction.scores):
             raise ArithmeticError("the model answered a number that is not finite")
-        prediction_id = self._ids.next()
-        self._metrics.count_rows(len(prediction.labels))
-        answered = _Answered(self, prediction_id, columns, prediction, request, time.time(), time.perf_counter())
-        if len(request.body) <= _KEPT_BYTES:
-            self._record.write(answered.record)
-        else:
-            record = answered.record()
-            self._record.write(lambda: record)
+        now_ms = time.time_ns() // 1_000_000
+        prediction_id = self._ids.next(now_ms)
+        labels = prediction.labels
+        self.metrics.count_rows(len(labels))
+        latency_ms = (time.perf_counter() - request.started) * 1_000
+        self._record.write(
+            Answered(
+                self._layout,
+                prediction_id,
+                now_ms,
+                latency_ms,
+                columns,
+                labels,
+                prediction.scores,
+                request.body,
+                request.ids,
+            )
+        )
         return prediction_id
 
     def values(self, prediction: Prediction) -> dict[str, list[Any]]:
@@ -77,51 +84,3 @@ class Answering:
         if self._labels_are_text:
             labels = [str(label) for label in labels]
         return {"label": labels, "probabilities": prediction.scores.ravel().tolist()}
-
-
-def _iso(seconds: float) -> str:
-    """As `datetime` writes it with milliseconds, for a third of the time."""
-    milliseconds = int(seconds * 1_000)
-    return f"{_second(milliseconds // 1_000)}.{milliseconds % 1_000:03d}+00:00"
-
-
-@lru_cache(maxsize=4)
-def _second(seconds: int) -> str:
-    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-
-
-@dataclass(frozen=True, slots=True)
-class _Answered:
-    """What a record is made of, once there is time for it."""
-
-    answering: Answering
-    id: str
-    columns: Mapping[str, Any]
-    prediction: Prediction
-    request: Received
-    answered_at: float
-    """Seconds since the epoch."""
-    ended: float
-    """Of `time.perf_counter`."""
-
-    def record(self) -> PredictionRecord:
-        answering, num_rows = self.answering, len(self.prediction.labels)
-        card, is_short = answering.predictor.bundle.card, num_rows <= MAX_RECORDED_ROWS
-        return PredictionRecord(
-            id=self.id,
-            model=answering.predictor.name,
-            version=answering.predictor.version,
-            trial_id=card.trial_id,
-            received_at=_iso(self.answered_at),
-            num_rows=num_rows,
-            latency_ms=round((self.ended - self.request.started) * 1_000, 3),
-            digest=hashlib.sha256(self.request.body).hexdigest(),
-            inputs=recorded_inputs(self.columns, answering.inputs) if is_short else None,
-            outputs=self._outputs() if is_short else None,
-            **self.request.ids.members,
-        )
-
-    def _outputs(self) -> dict[str, list[Any]]:
-        if not self.answering.predictor.classes:
-            return {"value": self.prediction.labels}
-        return {"label": self.prediction.labels, "probabilities": self.prediction.scores.tolist()}

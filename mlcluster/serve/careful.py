@@ -7,7 +7,7 @@ whether there is still time; the words of a refusal are the same in all of them.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from mlcluster.errors import DataError
 from mlcluster.serve.answering import Answering, Received
 from mlcluster.serve.deadline import Deadline
 from mlcluster.serve.json_body import refuse_unknown
-from mlcluster.serve.metrics import ServingMetrics
+from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.predictor import Prediction
 from mlcluster.serve.problem import RequestError, malformed, shorten
 from mlcluster.serve.reception import InFlight
@@ -36,10 +36,11 @@ class Answer:
 class CarefulAnswers:
     """The careful way of one predictor. Threads may share it."""
 
-    def __init__(self, answering: Answering, in_flight: InFlight, metrics: ServingMetrics) -> None:
+    def __init__(self, answering: Answering, in_flight: InFlight, models: ServedModels | None = None) -> None:
+        """`models` are all that are served here; none given, this one alone."""
         self.answering = answering
         self.in_flight = in_flight
-        self.metrics = metrics
+        self.metrics = answering.metrics
         self.limits = in_flight.limits
         self.inputs = answering.inputs
         self._predictor = answering.predictor
@@ -50,6 +51,8 @@ class CarefulAnswers:
         self._encoder = RowEncoder.of(schema, answering.predictor.bundle.transform)
         # Columns that the source had and the model does not take may come along.
         self._ignored = {schema.target.name, *schema.non_features}
+        own = ServedModel(name=self._predictor.name, version=self._predictor.version)
+        self._models = models or ServedModels(own)
 
     @property
     def identity(self) -> dict[str, str]:
@@ -87,10 +90,11 @@ class CarefulAnswers:
         """
         predictor = self._predictor
         if name != predictor.name:
-            raise RequestError(404, f"model {shorten(name)} is not served here; {predictor.name} is.")
+            served = _that_are(model.name for model in self._models.all)
+            raise RequestError(404, f"model {shorten(name)} is not served here; {served}.")
         if version is not None and version != predictor.version:
-            detail = f"version {shorten(version)} of {name} is not served here; {predictor.version} is."
-            raise RequestError(404, detail)
+            served = _that_are(model.version for model in self._models.all if model.name == name)
+            raise RequestError(404, f"version {shorten(version)} of {name} is not served here; {served}.")
 
     def metadata(self) -> dict[str, Any]:
         """Of the model, as the Open Inference Protocol has it."""
@@ -124,3 +128,8 @@ class CarefulAnswers:
             raise RequestError(422, shorten(str(error), 500)) from error
         except RecursionError as error:
             raise malformed("A value nests too deeply; send plain numbers, strings, booleans or null.") from error
+
+
+def _that_are(served: Iterable[str]) -> str:
+    names = list(dict.fromkeys(served))
+    return f"{shorten(', '.join(names), 300)} {'is' if len(names) == 1 else 'are'}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -18,7 +18,6 @@ from mlcluster.serve.answering import Answering, Received
 from mlcluster.serve.deadline import Deadline, names_deadline
 from mlcluster.serve.fast_requests import FastReader, FastRequest
 from mlcluster.serve.inference_protocol import infer_response
-from mlcluster.serve.metrics import ServingMetrics
 from mlcluster.serve.negotiation import wanted_form
 from mlcluster.serve.predictor import Prediction
 from mlcluster.serve.reception import InFlight
@@ -64,12 +63,18 @@ class FastAnswers:
     """The short way of one predictor. For one event loop."""
 
     def __init__(
-        self, answering: Answering, *, in_flight: InFlight, metrics: ServingMetrics, echo_request_id: bool
+        self,
+        answering: Answering,
+        *,
+        in_flight: InFlight,
+        echo_request_id: bool,
+        aliases: Sequence[str] = (),
     ) -> None:
+        """`aliases` are other paths of the model."""
         predictor = answering.predictor
         self._answering = answering
         self.in_flight = in_flight
-        self._metrics = metrics
+        self._metrics = answering.metrics
         self._echo_request_id = echo_request_id
         self.max_body_bytes = min(_MAX_BODY_BYTES, in_flight.limits.max_body_bytes)
         self._encoder = RowEncoder.of(predictor.schema, predictor.bundle.transform)
@@ -77,12 +82,13 @@ class FastAnswers:
             input_specs(predictor.schema), output_specs(predictor.schema), max_rows=in_flight.limits.max_rows
         )
         self._members = {"model_name": predictor.name, "model_version": predictor.version}
-        self._routes = self._table() if self._encoder is not None else {}
+        self._routes = self._table(aliases) if self._encoder is not None else {}
 
-    def _table(self) -> dict[str, _Route]:
+    def _table(self, aliases: Sequence[str]) -> dict[str, _Route]:
         name, version = self._members.values()
         model, versioned = "/v2/models/{name}/infer", "/v2/models/{name}/versions/{version}/infer"
-        return {
+        of_alias = _Route(model, _ANY_TYPES, self._read_infer, self._infer)
+        return {f"{path}/infer": of_alias for path in aliases} | {
             model.format(name=name): _Route(model, _ANY_TYPES, self._read_infer, self._infer),
             versioned.format(name=name, version=version): _Route(versioned, _ANY_TYPES, self._read_infer, self._infer),
             "/invocations": _Route("/invocations", _JSON_TYPES, self._read_invocation, self._invoke),

@@ -19,8 +19,8 @@ from typing import Any
 from mlcluster.data import Label, TargetColumn
 from mlcluster.errors import DataError
 from mlcluster.serve.json_body import json_type, parse_object, refuse_unknown
+from mlcluster.serve.prediction_ids import parse_prediction_id
 from mlcluster.serve.problem import RequestError, invalid, shorten
-from mlcluster.serve.records import parse_prediction_id
 
 FILE = "feedback.jsonl"
 MAX_ITEMS = 100_000

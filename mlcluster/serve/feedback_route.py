@@ -11,10 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlcluster.serve.feedback import Feedback, FeedbackLog, parse_feedback
+from mlcluster.serve.prediction_ids import new_prediction_id, parse_prediction_id
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.problem import RequestError
 from mlcluster.serve.reception import RequestLimits, media_type, read_body
-from mlcluster.serve.records import new_prediction_id, parse_prediction_id
 
 log = logging.getLogger(__name__)
 

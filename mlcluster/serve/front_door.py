@@ -59,13 +59,18 @@ class FrontDoor:
         """The application that answers."""
         return self._plan.app
 
+    @property
+    def replica_secret(self) -> str:
+        """What each request to a replica bears."""
+        return self._plan.replica_secret
+
     def reopen(self, plan: FrontPlan) -> None:
         """Goes on under another plan: at once where only limits or keys differ, at another port as a new door.
 
         Replicas keep their slots, and the application that answers goes on to.
         """
         with self._lock:
-            plan = replace(plan, app=self._plan.app)
+            plan = replace(plan, app=self._plan.app, replica_secret=self._plan.replica_secret)
             if plan == self._plan:
                 return
             has_moved = plan.public != self._plan.public

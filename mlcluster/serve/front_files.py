@@ -61,6 +61,7 @@ class FrontFiles:
             limits=plan.limits,
             asks_for_keys=plan.access.keys is not None,
             has_certificate=plan.access.certificate is not None,
+            replica_secret=plan.replica_secret,
         )
         self._write_access(plan.access)
         replace_private(self.app_map, f"{APP_KEY} /{plan.app or '-'}\n")

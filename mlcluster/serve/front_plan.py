@@ -31,5 +31,7 @@ class FrontPlan:
     """Replicas at one time, those that start and end during an update included."""
     limits: FrontLimits = field(default_factory=FrontLimits)
     access: FrontAccess = field(default_factory=FrontAccess)
+    replica_secret: str = ""
+    """What each request to a replica bears; empty where they ask for none."""
     app: str = ""
     """The application of Ray Serve that answers; empty until one has taken over."""

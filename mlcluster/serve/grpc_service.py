@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
@@ -15,8 +16,10 @@ from mlcluster import __version__
 from mlcluster.serve.answering import Received
 from mlcluster.serve.careful import CarefulAnswers
 from mlcluster.serve.deadline import Deadline
+from mlcluster.serve.front_only import NOT_THE_FRONT, bears_secret
 from mlcluster.serve.grpc_messages import MESSAGES, SERVICE
 from mlcluster.serve.grpc_requests import model_infer_response, parse_model_infer
+from mlcluster.serve.many_models import OtherApps
 from mlcluster.serve.problem import RequestError, malformed
 from mlcluster.serve.reception import FAULT, busy
 from mlcluster.serve.tracing import RequestIds
@@ -43,20 +46,21 @@ Metadata = tuple[tuple[str, str], ...]
 class InferenceService:
     """The methods. For one event loop."""
 
-    def __init__(self, careful: CarefulAnswers, *, echo_request_id: bool) -> None:
+    def __init__(self, careful: CarefulAnswers, others: OtherApps, *, front_secret: str | None) -> None:
         self._careful = careful
-        self._echo_request_id = echo_request_id
+        self._others = others
+        self._front_secret = front_secret
 
     def handler(self) -> grpc.GenericRpcHandler:
         """For a server."""
-        methods: dict[str, Callable[[Any], bytes]] = {
-            "ServerLive": lambda _: _encoded("ServerLiveResponse", live=True),
-            "ServerReady": lambda _: _encoded("ServerReadyResponse", ready=True),
+        methods: dict[str, Callable[[Any], Awaitable[bytes]]] = {
+            "ServerLive": _server_live,
+            "ServerReady": _server_ready,
             "ServerMetadata": _server_metadata,
             "ModelReady": self._model_ready,
             "ModelMetadata": self._model_metadata,
         }
-        calls = {name: self._called(name, self._plain(name, answer)) for name, answer in methods.items()}
+        calls = {name: self._called(name, _of_message(name, answer)) for name, answer in methods.items()}
         calls["ModelInfer"] = self._called("ModelInfer", self._model_infer)
         handlers = {name: grpc.unary_unary_rpc_method_handler(call) for name, call in calls.items()}
         return grpc.method_handlers_generic_handler(SERVICE, handlers)
@@ -71,6 +75,7 @@ class InferenceService:
             asked = _Call(body, context)
             status = _CANCELLED
             try:
+                self._check_front(asked)
                 content = await answer(asked)
                 status = 200
             except RequestError as error:
@@ -93,28 +98,39 @@ class InferenceService:
         retry = tuple((name, value) for name, value in error.headers.items() if name == "retry-after")
         await asked.context.abort(code, detail, (*self._names(asked), *retry))
 
+    def _check_front(self, asked: _Call) -> None:
+        if self._front_secret is not None and not bears_secret(asked.headers, self._front_secret):
+            raise NOT_THE_FRONT
+
     def _names(self, asked: _Call) -> Metadata:
-        if not self._echo_request_id:
+        if self._front_secret is not None:
             return ()
         return tuple((name.decode(), value.decode()) for name, value in asked.ids.headers)
 
-    def _plain(self, name: str, answer: Callable[[Any], bytes]) -> Callable[[_Call], Awaitable[bytes]]:
-        async def call(asked: _Call) -> bytes:
-            return answer(_decoded(f"{name}Request", asked.body))
+    @asynccontextmanager
+    async def _meant(self, name: str, version: str) -> AsyncIterator[CarefulAnswers]:
+        """The answers of the model that is named, loaded if need be; no version is any.
 
-        return call
+        Raises:
+            RequestError: 404 where none of that name is served, 503 where it cannot be loaded.
+        """
+        served = self._others.models.named(name, version or None)
+        if served is None or served is self._others.models.own:
+            if served is None:
+                self._careful.check_model(name, version or None)
+            yield self._careful
+        else:
+            async with self._others.lent(served) as app:
+                yield app.by_columns
 
-    def _model_ready(self, message: Any) -> bytes:
-        try:
-            self._careful.check_model(message.name, message.version or None)
-        except RequestError:
-            return _encoded("ModelReadyResponse", ready=False)
-        return _encoded("ModelReadyResponse", ready=True)
+    async def _model_ready(self, message: Any) -> bytes:
+        served = self._others.models.named(message.name, message.version or None)
+        return _encoded("ModelReadyResponse", ready=served is not None)
 
-    def _model_metadata(self, message: Any) -> bytes:
-        self._careful.check_model(message.name, message.version or None)
-        members = {name: value for name, value in self._careful.metadata().items() if name != "properties"}
-        return _encoded("ModelMetadataResponse", **members)
+    async def _model_metadata(self, message: Any) -> bytes:
+        async with self._meant(message.name, message.version) as careful:
+            members = {name: value for name, value in careful.metadata().items() if name != "properties"}
+            return _encoded("ModelMetadataResponse", **members)
 
     async def _model_infer(self, asked: _Call) -> bytes:
         in_flight = self._careful.in_flight
@@ -122,20 +138,20 @@ class InferenceService:
             raise busy()
         in_flight.enter()
         try:
-            deadline = asked.deadline(self._careful.limits.timeout_seconds)
-            if len(asked.body) > _INLINE_BYTES:
-                content, prediction_id = await asyncio.to_thread(self._infer_now, asked, deadline)
-            else:
-                content, prediction_id = self._infer_now(asked, deadline)
+            message = _decoded("ModelInferRequest", asked.body)
+            async with self._meant(message.model_name, message.model_version) as careful:
+                if len(asked.body) > _INLINE_BYTES:
+                    content, prediction_id = await asyncio.to_thread(self._infer_now, asked, message, careful)
+                else:
+                    content, prediction_id = self._infer_now(asked, message, careful)
         finally:
             in_flight.leave()
         # With the answer's end: a message of its own for what stands before it costs as much as the model.
         asked.context.set_trailing_metadata((("x-prediction-id", prediction_id), *self._names(asked)))
         return content
 
-    def _infer_now(self, asked: _Call, deadline: Deadline) -> tuple[bytes, str]:
-        careful, message = self._careful, _decoded("ModelInferRequest", asked.body)
-        careful.check_model(message.model_name, message.model_version or None)
+    def _infer_now(self, asked: _Call, message: Any, careful: CarefulAnswers) -> tuple[bytes, str]:
+        deadline = asked.deadline(careful.limits.timeout_seconds)
         request = parse_model_infer(message, careful)
         if request.timeout_seconds is not None:
             deadline = deadline.within(request.timeout_seconds)
@@ -187,5 +203,20 @@ def _encoded(name: str, /, **members: Any) -> bytes:
     return bytes(MESSAGES[name](**members).SerializeToString())
 
 
-def _server_metadata(_: Any) -> bytes:
+def _of_message(name: str, answer: Callable[[Any], Awaitable[bytes]]) -> Callable[[_Call], Awaitable[bytes]]:
+    async def call(asked: _Call) -> bytes:
+        return await answer(_decoded(f"{name}Request", asked.body))
+
+    return call
+
+
+async def _server_live(_: Any) -> bytes:
+    return _encoded("ServerLiveResponse", live=True)
+
+
+async def _server_ready(_: Any) -> bytes:
+    return _encoded("ServerReadyResponse", ready=True)
+
+
+async def _server_metadata(_: Any) -> bytes:
     return _encoded("ServerMetadataResponse", name="mlcluster", version=__version__, extensions=[])

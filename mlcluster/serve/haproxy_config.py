@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from mlcluster.serve.front_only import FRONT_HEADER
 from mlcluster.serve.haproxy_requests import TRACE_MEMBERS, deadline_rules, naming_rules, renaming_rules
 from mlcluster.serve.problem import MEDIA_TYPE, RequestError
 from mlcluster.serve.readiness import READY_PATH
@@ -85,6 +86,8 @@ class FrontConfig:
     limits: FrontLimits = FrontLimits()
     asks_for_keys: bool = False
     has_certificate: bool = False
+    replica_secret: str = ""
+    """What each request to a replica bears; empty where they ask for none."""
 
     def file(self, name: str) -> str:
         """The path of a file of the folder."""
@@ -183,6 +186,11 @@ def key_rules(config: FrontConfig, needed: Sequence[str], refusal: Callable[[int
     ]
 
 
+def secret_rules(config: FrontConfig) -> list[str]:
+    """Of a backend: by what its replicas know the front."""
+    return [f"  http-request set-header {FRONT_HEADER} {config.replica_secret}"] if config.replica_secret else []
+
+
 def _limit(name: str, counter: int, limits: str, refusal: str) -> list[str]:
     """`refusal` where a counter is above the key's own limit; a key that has none is never refused."""
     return [
@@ -206,8 +214,10 @@ def _is_full(limits: FrontLimits) -> str:
 
 def _backend(config: FrontConfig) -> list[str]:
     limits = config.limits
+    secret = f" hdr {FRONT_HEADER} {config.replica_secret}" if config.replica_secret else ""
     return [
         f"backend {BACKEND}",
+        *secret_rules(config),
         "  balance leastconn",
         "  option redispatch 1",
         f"  retries {limits.num_retries}",
@@ -219,7 +229,7 @@ def _backend(config: FrontConfig) -> list[str]:
         "  srvtcpka-intvl 1s",
         "  srvtcpka-cnt 3",
         "  option httpchk",
-        f"  http-check send meth GET uri {READY_PATH} ver HTTP/1.1 hdr host replica",
+        f"  http-check send meth GET uri {READY_PATH} ver HTTP/1.1 hdr host replica{secret}",
         "  http-check expect status 200",
         f"  default-server maxconn {limits.max_per_replica} inter 250ms fall 2 rise 1 "
         "check observe layer4 error-limit 1 on-error mark-down",
@@ -232,6 +242,7 @@ def _waiting_room(config: FrontConfig) -> list[str]:
     return [
         "frontend waiting",
         f"  bind unix@{config.file(WAITING_SOCKET)} mode 600",
+        f"  http-request del-header {FRONT_HEADER}",
         *renaming_rules(),
         f"  http-request set-path %[str({APP_KEY}),map({config.file(APP_MAP)})]%[path]",
         "  default_backend serve",

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlcluster.serve.haproxy_config import CERTIFICATE, GRPC_BACKEND, Address, FrontConfig, key_rules, slot_name
+from mlcluster.serve.haproxy_config import (
+    CERTIFICATE,
+    GRPC_BACKEND,
+    Address,
+    FrontConfig,
+    key_rules,
+    secret_rules,
+    slot_name,
+)
 from mlcluster.serve.haproxy_requests import naming_rules
 
 _CODES = {401: 16, 429: 8, 408: 4, 502: 14, 503: 14, 504: 4}
@@ -51,6 +59,7 @@ def _backend(config: FrontConfig, slots: Sequence[Address | None]) -> list[str]:
     limits = config.limits
     return [
         f"backend {GRPC_BACKEND}",
+        *secret_rules(config),
         "  balance leastconn",
         "  option redispatch 1",
         f"  retries {limits.num_retries}",

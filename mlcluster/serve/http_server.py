@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mlcluster.serve.fast_answers import FastAnswer, FastAnswers
 from mlcluster.serve.fast_path import FastPath
+from mlcluster.serve.front_only import FrontOnly, bears_secret
 
 
 class ShortcutProtocol(HttpToolsProtocol):
@@ -22,6 +23,7 @@ class ShortcutProtocol(HttpToolsProtocol):
 
     answers: ClassVar[FastAnswers]
     paths: ClassVar[dict[bytes, str]]
+    front_secret: ClassVar[str | None]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,6 +75,8 @@ class ShortcutProtocol(HttpToolsProtocol):
         path, headers = self.paths[self.url], dict(self.headers)
         if len(headers) != len(self.headers) or not self.answers.may_answer(path, headers):
             return None
+        if self.front_secret is not None and not bears_secret(headers, self.front_secret):
+            return None
         return self.answers.answer(path, headers, body, self._started)
 
     def _written(self, answer: FastAnswer) -> bytes:
@@ -90,11 +94,17 @@ class ShortcutProtocol(HttpToolsProtocol):
             super().on_body(part)
 
 
-def server_config(app: ASGIApp, **settings: Any) -> uvicorn.Config:
-    """How uvicorn serves the application of `build_app`; `settings` are of `uvicorn.Config`."""
+def server_config(app: ASGIApp, *, front_secret: str | None = None, **settings: Any) -> uvicorn.Config:
+    """How uvicorn serves the application of `build_app`; `settings` are of `uvicorn.Config`.
+
+    With a `front_secret`, it answers only the front door that bears it.
+    """
     protocol: Any = "httptools"
     if isinstance(app, FastPath):
         paths = {path.encode("ascii"): path for path in app.answers.paths}
-        protocol = type("Shortcut", (ShortcutProtocol,), {"answers": app.answers, "paths": paths})
+        members = {"answers": app.answers, "paths": paths, "front_secret": front_secret}
+        protocol = type("Shortcut", (ShortcutProtocol,), members)
+    if front_secret is not None:
+        app = FrontOnly(app, front_secret)
     settings = {"access_log": False, "server_header": False, "loop": "uvloop", "ws": "none", **settings}
     return uvicorn.Config(app, http=protocol, **settings)

@@ -44,7 +44,9 @@ def feedback_example(predictor: Predictor) -> dict[str, Any]:
     return {"prediction_id": prediction_id, "label": classes[0] if classes else 0.0}
 
 
-def openapi_document(predictor: Predictor, *, server_version: str, takes_feedback: bool = False) -> dict[str, Any]:
+def openapi_document(
+    predictor: Predictor, *, server_version: str, takes_feedback: bool = False, has_statistics: bool = False
+) -> dict[str, Any]:
     """An OpenAPI 3.1 document of every route that answers for this model."""
     model = f"/v2/models/{predictor.name}"
     versioned = f"{model}/versions/{predictor.version}"
@@ -56,6 +58,8 @@ def openapi_document(predictor: Predictor, *, server_version: str, takes_feedbac
     for path in (model, versioned):
         paths[path] = _get("Model metadata: its inputs and outputs with their datatypes")
         paths[f"{path}/ready"] = _get("Whether the model answers predictions")
+        if has_statistics:
+            paths[f"{path}/statistics"] = _get("Live rows of this replica by cells of the reference profile, and drift")
         paths[f"{path}/infer"] = _infer(predictor)
     paths |= {
         "/invocations": _invocations(predictor),

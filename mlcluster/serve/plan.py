@@ -5,9 +5,40 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlcluster.registry import TrustedKeys
+from mlcluster.registry import Bundle, TrustedKeys
 from mlcluster.serve.front_plan import FrontAccess
 from mlcluster.serve.haproxy_config import Address
+from mlcluster.serve.memory import loaded_bytes
+from mlcluster.serve.other_models import OtherModel, ServedModel
+from mlcluster.serve.predictor import UNVERSIONED
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class OtherBundle:
+    """A model to be served beside an endpoint's own."""
+
+    bundle: Bundle
+    aliases: tuple[str, ...] = ()
+
+    @property
+    def model(self) -> OtherModel:
+        """What a replica knows of it before it loads it."""
+        card, num_bytes = self.bundle.card, sum(len(data) for data in self.bundle.files().values())
+        return OtherModel(
+            served=ServedModel(name=card.name, version=card.version or UNVERSIONED, aliases=self.aliases),
+            digest=self.bundle.digest,
+            loaded_bytes=loaded_bytes(num_bytes),
+        )
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Neighbours:
+    """What is served beside an endpoint's own model, and under which names this one is."""
+
+    own_aliases: tuple[str, ...] = ()
+    others: tuple[OtherBundle, ...] = ()
+    max_bytes: int = 512 * 10**6
+    """What the others may take in a replica's memory; one that does not fit is loaded when it is asked for."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,9 +50,13 @@ class ReplicaPlan:
     usd_per_hour: float | None
     records_folder: str | None
     records_bytes: int
+    statistics_seconds: float | None
     speaks_grpc: bool
     timeout_seconds: float
     """For a request, and for those in flight when the replica is to end."""
+    aliases: tuple[str, ...]
+    others: tuple[OtherModel, ...]
+    others_bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -37,6 +72,7 @@ class ServePlan:
     max_replicas: int = 4
     target_ongoing: float = 8
     """Requests in flight per replica at which another replica is started."""
+    neighbours: Neighbours = field(default_factory=Neighbours)
     max_ongoing: int = 256
     """Requests in flight that one replica takes; one more is answered 429."""
     cpus_per_replica: float = 0.5
@@ -47,6 +83,8 @@ class ServePlan:
     """Where each replica appends its predictions; None keeps no records."""
     records_bytes: int = 10**9
     """What this folder may hold, about; the oldest records go."""
+    statistics_seconds: float | None = None
+    """The window in which replicas count what their records hold; None counts nothing."""
     host: str = "127.0.0.1"
     port: int = 8000
     grpc_port: int | None = None
@@ -70,8 +108,12 @@ class ServePlan:
             usd_per_hour=self.replica_usd_per_hour,
             records_folder=self.records_folder,
             records_bytes=self.records_bytes,
+            statistics_seconds=self.statistics_seconds,
             speaks_grpc=self.grpc_port is not None,
             timeout_seconds=self.request_timeout_seconds,
+            aliases=self.neighbours.own_aliases,
+            others=tuple(other.model for other in self.neighbours.others),
+            others_bytes=self.neighbours.max_bytes,
         )
 
     @property

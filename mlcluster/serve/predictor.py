@@ -11,7 +11,7 @@ import numpy.typing as npt
 import onnxruntime
 import pyarrow as pa
 
-from mlcluster.data import Label, TableSchema
+from mlcluster.data import Label, TableSchema, rows_to_table
 from mlcluster.data.images import opencv
 from mlcluster.errors import BundleError
 from mlcluster.registry import Bundle
@@ -57,6 +57,11 @@ class Predictor:
     def classes(self) -> tuple[Label, ...]:
         """Empty for a regression."""
         return self.schema.target.classes
+
+    def warm_up(self) -> None:
+        """Answers the bundle's example once, since the first call takes longer than those after it."""
+        if self.bundle.input_example:
+            self.predict(rows_to_table(self.bundle.input_example[:1], self.schema))
 
     def predict(self, table: pa.Table) -> Prediction:
         """Answers to the rows of a table that holds the feature columns, as `conform` or `columns_to_table` give it.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mlcluster.data import rows_to_table
 from mlcluster.errors import ClusterError
+from mlcluster.serve.front_only import FRONT_HEADER
 from mlcluster.serve.haproxy_config import Address
 from mlcluster.serve.openapi import example_row, infer_example
 from mlcluster.serve.predictor import Predictor
@@ -44,18 +45,19 @@ class Probe:
         )
 
 
-def try_out(address: Address, probe: Probe) -> float:
+def try_out(address: Address, probe: Probe, *, front_secret: str) -> float:
     """Sends the probe a few times; gives the median of the seconds that the answers took.
 
     Raises:
         ClusterError: it is not answered with 200, not with finite numbers, not with those that are known, or too late.
     """
+    headers = {"content-type": "application/json", FRONT_HEADER: front_secret}
     connection = http.client.HTTPConnection(address.host, address.port, timeout=_TIMEOUT_SECONDS)
     seconds: list[float] = []
     try:
         for _ in range(_NUM_REQUESTS):
             started = time.perf_counter()
-            connection.request("POST", probe.path, probe.body, {"content-type": "application/json"})
+            connection.request("POST", probe.path, probe.body, headers)
             response = connection.getresponse()
             text = response.read()
             seconds.append(time.perf_counter() - started)

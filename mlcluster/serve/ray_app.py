@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,19 +18,24 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingP
 from starlette.types import ASGIApp
 
 from mlcluster.registry import Bundle
+from mlcluster.serve.app_context import AppContext
 from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.front_loads import SOME_LOAD
 from mlcluster.serve.grpc_server import GrpcServer
-from mlcluster.serve.http_app import build_app
+from mlcluster.serve.http_app import app_within, other_app_within
+from mlcluster.serve.live_statistics import StatisticsBoard
+from mlcluster.serve.many_models import OtherApps, no_others
+from mlcluster.serve.memory import settle_memory
 from mlcluster.serve.metrics import Replica
+from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.plan import ReplicaPlan, ServePlan
+from mlcluster.serve.prediction_log import PredictionLog
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.ray_front import FrontBeat
 from mlcluster.serve.reception import RequestLimits
-from mlcluster.serve.records import JsonlRecordSink, NoRecords, RecordSink
+from mlcluster.serve.records import NoRecords, RecordSink
 from mlcluster.serve.replica_server import Drained, ReplicaServer
-from mlcluster.serve.replica_slots import ReplicaSocket
 
 _DEPLOYMENT = "model"
 _LOAD_ATTEMPTS = 3
@@ -53,46 +59,69 @@ class ModelReplica:
         self._grpc: GrpcServer | None = None
         self._beat: FrontBeat | None = None
         self._predictor = Predictor(Bundle.from_files(plan.bundle_files))
+        self._predictor.warm_up()
+        self._others = no_others(self._predictor.name, self._predictor.version)
+        self._opening: asyncio.Task[None] | None = None
         self._records: RecordSink = NoRecords()
         self._feedback: FeedbackLog | None = None
+        self._statistics: StatisticsBoard | None = None
         if plan.records_folder is not None:
             folder = Path(plan.records_folder)
-            self._records = JsonlRecordSink(folder, max_bytes=plan.records_bytes)
+            if plan.statistics_seconds is not None:
+                self._statistics = StatisticsBoard(window_seconds=plan.statistics_seconds)
+            watch = None if self._statistics is None else self._statistics.add
+            self._records = PredictionLog(folder, max_bytes=plan.records_bytes, watch=watch)
             self._feedback = FeedbackLog(folder)
 
     def __serve_build_asgi_app__(self) -> ASGIApp:
         """What Serve runs for its requests; the same application answers at a socket of its own."""
         context = serve.get_replica_context()
         name = context.replica_id.unique_id
+        if self._endpoint is not None:
+            self._beat = FrontBeat(self._endpoint, app=context.app_name, replica_id=name)
         app = self.build(Replica(name=name, usd_per_hour=self._plan.usd_per_hour))
-        if self._endpoint is None:
+        beat = self._beat
+        if beat is None:
             return app
-        self._server = ReplicaServer(app, host=ray.util.get_node_ip_address())
-        self._server.start()
-        if self._plan.speaks_grpc:
-            self._grpc = GrpcServer(app.by_columns, host=self._server.address.host, echo_request_id=False)
-            self._grpc.start()
-        socket = ReplicaSocket(
-            app=context.app_name,
-            replica_id=name,
-            address=self._server.address,
-            grpc=None if self._grpc is None else self._grpc.address,
-        )
-        self._beat = FrontBeat(self._endpoint, socket)
-        self._beat.start()
+        self._opening = asyncio.get_running_loop().create_task(self._open(app, beat))
         return Drained(app, self._drain)
+
+    async def _open(self, app: FastPath, beat: FrontBeat) -> None:
+        """Tells the front of this replica when nothing that it is asked first has to be loaded then."""
+        settle_memory()
+        await self._others.warm()
+        secret, host = await beat.replica_secret(), ray.util.get_node_ip_address()
+        server = self._server = ReplicaServer(app, host=host, front_secret=secret)
+        server.start()
+        if self._plan.speaks_grpc:
+            self._grpc = GrpcServer(app.by_columns, self._others, host=host, front_secret=secret)
+            await self._grpc.start()
+        beat.start(server.address, grpc=None if self._grpc is None else self._grpc.address)
 
     def build(self, replica: Replica) -> FastPath:
         """The application; the front writes x-request-id and traceparent."""
         plan = self._plan
-        return build_app(
-            self._predictor,
-            record=self._records,
+        context = AppContext(
+            self._records,
             feedback=self._feedback,
             limits=RequestLimits(max_in_flight=plan.max_ongoing, timeout_seconds=plan.timeout_seconds),
             replica=replica,
+            statistics=self._statistics,
             echo_request_id=False,
         )
+        own = ServedModel(name=self._predictor.name, version=self._predictor.version, aliases=plan.aliases)
+        self._others = OtherApps(
+            ServedModels(own, plan.others),
+            fetch=self._fetch,
+            build=partial(other_app_within, context),
+            max_bytes=plan.others_bytes,
+        )
+        return app_within(context, self._predictor, self._others)
+
+    async def _fetch(self, digest: str) -> Mapping[str, bytes]:
+        assert self._beat is not None, "what stands behind no front has no other models"
+        files: Mapping[str, bytes] = await self._beat.ask("bundle", digest)
+        return files
 
     def record_autoscaling_stats(self) -> Mapping[str, float]:
         """What Serve asks each replica for."""
@@ -100,18 +129,19 @@ class ModelReplica:
 
     def check_health(self) -> None:
         """What Serve asks each replica for; one that raises is replaced."""
+        if self._opening is not None and self._opening.done():
+            self._opening.result()
         if self._server is not None and not self._server.is_running:
             raise RuntimeError("the replica's own server has ended")
 
     async def _drain(self) -> None:
         assert self._beat is not None
-        assert self._server is not None
+        assert self._opening is not None
+        self._opening.cancel()
         await self._beat.end()
         await asyncio.sleep(_LET_GO_SECONDS)
         grace_seconds = self._plan.timeout_seconds
-        closing = [self._server.close(grace_seconds=grace_seconds)]
-        if self._grpc is not None:
-            closing.append(self._grpc.close(grace_seconds=grace_seconds))
+        closing = [one.close(grace_seconds=grace_seconds) for one in (self._server, self._grpc) if one is not None]
         await asyncio.gather(*closing)
         await self._beat.forget()
 

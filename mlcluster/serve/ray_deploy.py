@@ -52,13 +52,19 @@ def deploy(
     """
     deadline = time.monotonic() + timeout_seconds
     predictor = Predictor(Bundle.from_files(plan.bundle_files, trusted=plan.trusted))
-    probe = Probe.of(predictor, limit_seconds=plan.slowest_seconds)
+    others = plan.neighbours.others
+    predictors = (predictor, *(Predictor(other.bundle) for other in others))
+    probes = [Probe.of(each, limit_seconds=plan.slowest_seconds) for each in predictors]
     _start_serve()
     front = open_front(plan.name, _front_plan(plan))
+    for other in others:
+        front.call("keep", other.bundle.files())
     application = _Application(name=_next_name(plan.name), plan=plan, front=front, deadline=deadline)
     try:
         application.start(replica_type)
-        try_out(application.first_replica(), probe)
+        address = application.first_replica()
+        for probe in probes:
+            try_out(address, probe, front_secret=front.call("replica_secret"))
     except ClusterError as error:
         application.delete()
         if front.call("app"):
@@ -66,6 +72,7 @@ def deploy(
         front.end()
         raise
     front.call("switch", application.name)
+    front.call("drop_bundles_but", {other.bundle.digest for other in others})
     endpoint = Endpoint(
         url=plan.url,
         app_name=application.name,

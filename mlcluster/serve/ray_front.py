@@ -10,9 +10,12 @@ import asyncio
 import hashlib
 import logging
 import os
+import secrets
 import tempfile
 import threading
 import time
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,10 @@ from ray.exceptions import RayError, RayTaskError
 
 from mlcluster.errors import ClusterError
 from mlcluster.serve.front_door import FrontDoor
+from mlcluster.serve.front_loads import SOME_LOAD
 from mlcluster.serve.front_plan import FrontPlan
+from mlcluster.serve.haproxy_config import Address
+from mlcluster.serve.kept_bundles import KeptBundles
 from mlcluster.serve.replica_slots import ReplicaSocket
 
 log = logging.getLogger(__name__)
@@ -41,12 +47,14 @@ class Front:
         # Short, and of this Ray alone: everything ends, and the folder goes, with the node's raylet.
         digest = hashlib.sha256(name.encode()).hexdigest()[:8]
         self._folder = Path(tempfile.gettempdir()) / f"mlc-front-{self._raylet_pid}-{digest}"
+        self._bundles = KeptBundles(self._folder / "bundles")
         self._door = FrontDoor.kept(self._folder, watched_pid=self._raylet_pid)
         threading.Thread(target=self._tend, daemon=True).start()
 
     def open(self, plan: FrontPlan) -> None:
         """Opens the door, or has it go on under this plan."""
         if self._door is None:
+            plan = replace(plan, replica_secret=secrets.token_urlsafe(32))
             self._door = FrontDoor(plan, folder=self._folder, watched_pid=self._raylet_pid)
         else:
             self._door.reopen(plan)
@@ -54,6 +62,12 @@ class Front:
     def app(self) -> str:
         """The application that answers; empty where none does."""
         return "" if self._door is None else self._door.app
+
+    def replica_secret(self) -> str:
+        """What each request to a replica bears."""
+        if self._door is None:
+            raise ClusterError("front = it is not open yet; ask again in a second.")
+        return self._door.replica_secret
 
     def register(self, replica: ReplicaSocket) -> float:
         """See `FrontDoor.register`."""
@@ -76,6 +90,16 @@ class Front:
     def switch(self, app: str) -> None:
         assert self._door is not None
         self._door.switch(app)
+
+    def keep(self, files: Mapping[str, bytes]) -> None:
+        """Keeps a bundle for the replicas that will ask for it."""
+        self._bundles.keep(files)
+
+    def bundle(self, digest: str) -> dict[str, bytes]:
+        return self._bundles.files(digest)
+
+    def drop_bundles_but(self, digests: Collection[str]) -> None:
+        self._bundles.drop_all_but(digests)
 
     def close(self) -> None:
         """Closes the door; nothing answers from then on."""
@@ -151,30 +175,55 @@ class FrontHandle:
 class FrontBeat:
     """A replica's word to the front, once a second: that it is there, and where."""
 
-    def __init__(self, name: str, replica: ReplicaSocket) -> None:
+    def __init__(self, name: str, *, app: str, replica_id: str) -> None:
         self._name = name
-        self._replica = replica
+        self._app = app
+        self._replica_id = replica_id
         self._task: asyncio.Task[None] | None = None
         self._actor: Any = None
-        self.num_in_flight = 0.0
-        """Mean over the last second, by the front's count."""
+        self.num_in_flight = SOME_LOAD
+        """Mean over the last second, by the front's count; one that has not begun is wanted."""
 
-    def start(self) -> None:
-        self._task = asyncio.get_running_loop().create_task(self._beat())
+    async def ask(self, method: str, *arguments: Any) -> Any:
+        """What a method of `Front` gives.
+
+        Raises:
+            ClusterError: it does not answer, or refuses.
+        """
+        try:
+            if self._actor is None:
+                self._actor = ray.get_actor(_actor_name(self._name), namespace=_NAMESPACE)
+            return await asyncio.wait_for(getattr(self._actor, method).remote(*arguments), timeout=_CALL_SECONDS)
+        except (RayError, ValueError, TimeoutError) as error:
+            self._actor = None
+            raise ClusterError(f"front = {self._name} does not answer {method} ({error}); see its log.") from error
+
+    async def replica_secret(self) -> str:
+        """What the front's requests bear; waits for a front that is on its way back."""
+        while True:
+            secret = await self._say("replica_secret")
+            if secret is not None:
+                return str(secret)
+            await asyncio.sleep(_BEAT_SECONDS)
+
+    def start(self, address: Address, *, grpc: Address | None) -> None:
+        """From now on, the replica answers at `address`, and by gRPC at `grpc`."""
+        replica = ReplicaSocket(app=self._app, replica_id=self._replica_id, address=address, grpc=grpc)
+        self._task = asyncio.get_running_loop().create_task(self._beat(replica))
 
     async def end(self) -> None:
         """The replica gets no new request from now on."""
         if self._task is not None:
             self._task.cancel()
-        await self._say("drain", self._replica.replica_id)
+        await self._say("drain", self._replica_id)
 
     async def forget(self) -> None:
         """The replica has answered all that it had."""
-        await self._say("forget", self._replica.replica_id)
+        await self._say("forget", self._replica_id)
 
-    async def _beat(self) -> None:
+    async def _beat(self, replica: ReplicaSocket) -> None:
         while True:
-            answer = await self._say("register", self._replica)
+            answer = await self._say("register", replica)
             if answer is not None:
                 self.num_in_flight = answer
             await asyncio.sleep(_BEAT_SECONDS)
@@ -182,12 +231,9 @@ class FrontBeat:
     async def _say(self, method: str, *arguments: Any) -> Any:
         """None where the front does not answer: it may be on its way back."""
         try:
-            if self._actor is None:
-                self._actor = ray.get_actor(_actor_name(self._name), namespace=_NAMESPACE)
-            return await asyncio.wait_for(getattr(self._actor, method).remote(*arguments), timeout=_CALL_SECONDS)
-        except (RayError, ValueError, TimeoutError) as error:
-            self._actor = None
-            log.warning("the front did not hear %s of %s: %s", method, self._replica.replica_id, error)
+            return await self.ask(method, *arguments)
+        except ClusterError as error:
+            log.warning("the front did not hear %s of %s: %s", method, self._replica_id, error)
             return None
 
 

@@ -89,7 +89,7 @@ class Reception:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, *, is_full: bool = False) -> None:
         started = time.perf_counter()
         status = 0
-        ids = scope[IDS_KEY] = _ids(scope)
+        ids = scope[IDS_KEY] = ids_of(scope)
 
         async def send_with_ids(message: Message) -> None:
             nonlocal status
@@ -117,7 +117,8 @@ class Reception:
             )
 
 
-def _ids(scope: Scope) -> RequestIds:
+def ids_of(scope: Scope) -> RequestIds:
+    """What a request is called; new names where it bears none."""
     headers = dict(scope["headers"])
     if sum(name == TRACEPARENT for name, _ in scope["headers"]) > 1:
         del headers[TRACEPARENT]

@@ -17,14 +17,17 @@ _KEEP_ALIVE_SECONDS = 75
 
 
 class ReplicaServer:
-    """Serves `app` at a free port of `host`, in the event loop that runs when it is started."""
+    """Serves `app` at a free port of `host`, in the event loop that runs when it is started.
 
-    def __init__(self, app: ASGIApp, *, host: str) -> None:
+    With a `front_secret`, it answers only the front door that bears it.
+    """
+
+    def __init__(self, app: ASGIApp, *, host: str, front_secret: str | None = None) -> None:
         self._socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
         self._socket.bind((host, 0))
         self.address = Address(host=host, port=self._socket.getsockname()[1])
         settings = {"lifespan": "off", "log_config": None, "timeout_keep_alive": _KEEP_ALIVE_SECONDS, "backlog": 4096}
-        self._server = uvicorn.Server(server_config(app, **settings))
+        self._server = uvicorn.Server(server_config(app, front_secret=front_secret, **settings))
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:

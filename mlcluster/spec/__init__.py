@@ -12,7 +12,7 @@ from mlcluster.spec.images import ImageSpec
 from mlcluster.spec.labels import LabelsSpec, ScreenAction, ScreenSpec
 from mlcluster.spec.load import load_document, load_spec, naming_lines, parse_section, parse_spec, spec_to_yaml
 from mlcluster.spec.project import ProjectSpec
-from mlcluster.spec.serve import DriftSpec, MonitorSpec, Replicas, ServeSpec
+from mlcluster.spec.serve import DriftSpec, ModelName, MonitorSpec, Replicas, ServeSpec
 from mlcluster.spec.sources import NORMALISATIONS, JoinKey, JoinSpec, Normalisation, PlaceKey, SourceSpec
 from mlcluster.spec.space import (
     ChoiceDomain,
@@ -75,6 +75,7 @@ __all__ = [
     "LabelsSpec",
     "LimitsSpec",
     "Metric",
+    "ModelName",
     "MonitorSpec",
     "NodePriceSpec",
     "Normalisation",

@@ -9,10 +9,10 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from mlcluster.spec.augment import AugmentSpec
-from mlcluster.spec.base import Section
+from mlcluster.spec.base import Identifier, Section
 from mlcluster.spec.images import ImageSpec
 from mlcluster.spec.labels import LabelsSpec, ScreenSpec
-from mlcluster.spec.sources import JoinSpec, Place, SourceName, SourceSpec
+from mlcluster.spec.sources import JoinSpec, Place, SourceSpec
 from mlcluster.spec.spans import span_seconds
 
 Task = Literal["classification", "regression"]
@@ -176,7 +176,7 @@ class DataSpec(Section):
     augment: AugmentSpec = AugmentSpec()
     labels: LabelsSpec = LabelsSpec()
     screen: ScreenSpec = ScreenSpec()
-    sources: dict[SourceName, SourceSpec] = Field(default_factory=dict)
+    sources: dict[Identifier, SourceSpec] = Field(default_factory=dict)
     joins: tuple[JoinSpec, ...] = ()
     """Done in this order, after `source` is read."""
 

@@ -6,21 +6,19 @@ import hashlib
 import json
 from typing import Annotated
 
-from pydantic import Field, StringConstraints, field_validator
+from pydantic import Field, field_validator
 
-from mlcluster.spec.base import Section
+from mlcluster.spec.base import Identifier, Section
 from mlcluster.spec.data import DataSpec
 from mlcluster.spec.serve import MonitorSpec, ServeSpec
 from mlcluster.spec.tune import DEFAULT_FAMILIES, Family, PricesSpec, TuneSpec, Workers
 from mlcluster.spec.verify import GateSpec
 
-ProjectName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
-
 
 class ProjectSpec(Section):
     """What was asked for: the contents of `mlcluster.yaml`, with every default filled in."""
 
-    project: ProjectName = "project"
+    project: Identifier = "project"
     data: DataSpec
     models: Annotated[tuple[Family, ...], Field(min_length=1)] = DEFAULT_FAMILIES
     tune: TuneSpec = TuneSpec()

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from mlcluster.spec.base import Section
+from mlcluster.spec.base import Identifier, Section
 from mlcluster.spec.spans import span_seconds
 
 
@@ -37,6 +37,35 @@ class Replicas(Section):
         return self
 
 
+class ModelName(Section):
+    """A version of a registered model. Short forms, as MLflow has them: `NAME@ALIAS`, `NAME/VERSION`, `NAME` for its
+    champion, each with or without `models:/` before it."""
+
+    name: Identifier
+    version: PositiveInt | None = None
+    alias: Identifier | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_short_form(cls, value: Any) -> Any:
+        if not isinstance(value, str):
+            return value
+        match = re.fullmatch(r"(?:models:/)?([^/@]+)(?:/(\d+)|@([^/@]+))?", value.strip())
+        if match is None:
+            raise ValueError("names no model; write it like income@challenger or income/3")
+        name, version, alias = match.groups()
+        return {"name": name} | ({"version": int(version)} if version else {}) | ({"alias": alias} if alias else {})
+
+    @model_validator(mode="after")
+    def _check(self) -> ModelName:
+        if self.version is not None and self.alias is not None:
+            raise ValueError("has a version and an alias; give one of them")
+        return self
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}" if self.version is not None else f"{self.name}@{self.alias or 'champion'}"
+
+
 class ServeSpec(Section):
     """The endpoint."""
 
@@ -55,6 +84,10 @@ class ServeSpec(Section):
     """A file of certificates (PEM), the endpoint's first; with `tls_key` it speaks HTTPS."""
     tls_key: str | None = None
     """The file of the certificate's private key (PEM, no password)."""
+    also: tuple[ModelName, ...] = ()
+    """Models that answer beside the project's own, from the same MLflow: `income@challenger`, `bikes/3`."""
+    also_mb: PositiveFloat = 512
+    """MB of memory that these may take in a replica: what does not fit is loaded when it is asked for."""
     timeout_ms: PositiveInt = 60_000
     """For a request from end to end, where it does not say less itself; a start from zero replicas has to fit in."""
     slowest_ms: PositiveFloat = 1000
@@ -104,4 +137,6 @@ class DriftSpec(Section):
 class MonitorSpec(Section):
     """What is watched once the model is live."""
 
+    histograms: bool = True
+    """Whether each replica counts what it is asked and answers, feature by feature, over `drift.window`."""
     drift: DriftSpec = Field(default_factory=DriftSpec)

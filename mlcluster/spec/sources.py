@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
-from mlcluster.spec.base import Section
+from mlcluster.spec.base import Identifier, Section
 from mlcluster.spec.spans import span_seconds
 
 Normalisation = Literal["unicode", "case", "punctuation", "whitespace", "abbreviations"]
@@ -41,7 +41,6 @@ def _as_digest(text: str) -> str:
 
 Place = Annotated[str, Field(min_length=1), AfterValidator(_without_password)]
 """A path, glob or URI. `${NAME}` stands for a variable of the environment; a password is refused."""
-SourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z][A-Za-z0-9_-]{0,62}$")]
 Sha256 = Annotated[str, AfterValidator(_as_digest)]
 
 
@@ -117,7 +116,7 @@ class PlaceKey(Section):
 class JoinSpec(Section):
     """Columns of another source, found by a key."""
 
-    source: SourceName
+    source: Identifier
     on: Annotated[tuple[JoinKey, ...], BeforeValidator(_as_list)] = ()
     place: PlaceKey | None = None
     """In place of `on`: the nearest row of the other source within a distance."""

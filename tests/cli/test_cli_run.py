@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import ssl
 import sys
 import time
@@ -413,6 +414,10 @@ def test_a_label_that_comes_later_is_joined_with_its_prediction(served: Served, 
     while find_record(served.folder / ".mlcluster" / "predictions", prediction_id) is None:
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    watched = httpx.get(served.summary["infer_url"].removesuffix("/infer") + "/statistics", timeout=60).json()
+    assert (watched["version"], watched["num_reference_rows"] > 100) == (served.summary["model_version"], True)
+    assert watched["num_rows"] > 0
+    assert all(sum(column["counts"]) == watched["num_rows"] for column in watched["features"])
     (tmp_path / "late.json").write_text(json.dumps({"prediction_id": f"{prediction_id}#0", "label": "malignant"}))
     found = run_here(served.folder, "feedback", str(tmp_path / "late.json"), "--json").json
     (version,) = found["versions"]
@@ -644,6 +649,44 @@ def test_a_failed_gate_deploys_nothing(served: Served, mlflow_client: Any) -> No
     assert metadata["versions"] == [str(champion)]
     predicted = run_here(served.folder, "predict", "--json", "data/breast_cancer.parquet")
     assert predicted.json["version"] == str(champion)
+
+
+def test_the_challenger_answers_beside_the_champion_by_its_alias_and_its_version(served: Served) -> None:
+    """After the failed gate, whose model became the challenger."""
+    also = "serve.also=[demo@challenger, demo/1, demo@canary]"
+    deployed = run_process(served.folder, *served.words, "--set", also)
+    assert deployed.code == 0, deployed.stderr
+    versions = {}
+    request = (served.folder / "request.json").read_bytes()
+    url = f"http://127.0.0.1:{served.port}/v2/models"
+    for name in ("demo", "demo@champion", "demo@challenger", "demo/versions/1"):
+        answer = httpx.post(f"{url}/{name}/infer", content=request, timeout=60)
+        assert answer.status_code == 200, answer.text
+        versions[name] = answer.json()["model_version"]
+        assert (
+            run_here(served.folder, "lineage", "--json", answer.headers["x-prediction-id"]).json["model_version"][
+                "version"
+            ]
+            == versions[name]
+        )
+    assert versions["demo"] == versions["demo@champion"] == deployed.json["model_version"]
+    assert versions["demo/versions/1"] == "1"
+    assert len(set(versions.values())) == 3
+    status = run_here(served.folder, "status")
+    assert f"beside    demo version {versions['demo@challenger']} @challenger" in status.stdout
+    assert "demo@canary is not served: MLflow has no such alias yet" in deployed.stderr
+    assert httpx.post(f"{url}/demo@canary/infer", content=request, timeout=60).status_code == 404
+
+
+def test_models_that_are_not_there_or_do_not_fit_are_refused_and_the_endpoint_goes_on(served: Served) -> None:
+    for settings, complaint in (
+        (["also=[demo/99]"], r"serve\.also = demo/99 is not registered \(model demo has no version 99 in "),
+        (["also=[demo/1]", "also_mb=0.1"], r"serve\.also_mb = 0\.1 is less than the \d+ MB that demo/1 may take;"),
+    ):
+        refused = run_process(served.folder, *served.words, *(f"--set=serve.{setting}" for setting in settings))
+        assert refused.code == 2
+        assert re.search(complaint, refused.stderr.splitlines()[-1])
+    assert run_here(served.folder, "status", "--json").json["endpoint"]["is_ready"]
 
 
 def test_down_leaves_no_process_and_a_free_port(served: Served) -> None:

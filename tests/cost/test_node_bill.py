@@ -186,6 +186,17 @@ def test_what_is_under_way_when_a_driver_dies_is_lost(tmp_path: Path) -> None:
     assert whole(bill) == bill.nano_usd == round(0.4 * NANO * 60 / HOUR)
 
 
+def test_what_a_spot_interruption_has_lost_is_told_apart(tmp_path: Path) -> None:
+    log = NodeLog(tmp_path / "nodes.jsonl", clock=ticking())
+    log.see([node(usd_per_hour=0.36)])
+    for cause in ("spot interruption", ""):
+        log.begin_work("w1", node_id="n1", resources={"CPU": 4.0}, trials=["t1"])
+        log.end_work("w1", is_lost=True, cause=cause)
+    log.close()
+    bill = node_bill(read_node_history(tmp_path / "nodes.jsonl"))
+    assert (bill.lost_nano_usd, bill.lost_by_cause) == (2_000_000, {"spot interruption": 1_000_000})
+
+
 def test_a_file_that_is_torn_anywhere_tells_what_its_whole_lines_tell(tmp_path: Path) -> None:
     path = tmp_path / "nodes.jsonl"
     logged(path)

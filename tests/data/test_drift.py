@@ -108,8 +108,8 @@ def test_the_blocks_do_not_change_it(tmp_path: Path, monkeypatch: pytest.MonkeyP
 def test_the_index_is_that_of_a_hand_worked_example() -> None:
     """Shares .8/.2 and .5/.5 of 1,000 rows each: -.3 ln(.5/.8) + .3 ln(.5/.2) = 0.4159, less 2/1000."""
     first, second = np.array([800, 200]), np.array([500, 500])
-    assert drift_module._psi(first, second) == pytest.approx(0.4159 - 0.002, abs=0.002)
-    assert drift_module._psi(first, first) == 0.0
+    assert drift_module.stability_index(first, second) == pytest.approx(0.4159 - 0.002, abs=0.002)
+    assert drift_module.stability_index(first, first) == 0.0
 
 
 def test_slices_hold_equal_counts_and_part_no_moment() -> None:

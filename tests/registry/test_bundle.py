@@ -3,19 +3,22 @@ from __future__ import annotations
 import hashlib
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
+from mlcluster.data import answer_columns, reference_profile
 from mlcluster.errors import BundleError
 from mlcluster.registry import Bundle
 from mlcluster.registry import bundle as bundle_module
 from mlcluster.registry.onnx_export import IR_VERSION, OPSET
-from tests.registry.bundles import sample_bundle
+from tests.registry.bundles import sample_bundle, sample_table
 
 NAMES = (
     "card.json",
@@ -82,6 +85,21 @@ def test_equal_bundles_have_equal_digests_and_a_version_changes_them() -> None:
     assert sample_bundle().digest == sample_bundle().digest
     assert sample_bundle().with_version("4").digest != sample_bundle().digest
     assert sample_bundle().with_version("4").card.version == "4"
+
+
+def test_a_reference_profile_is_a_file_of_its_own_which_earlier_bundles_lack(tmp_path) -> None:
+    bundle = sample_bundle()
+    table = sample_table(200)
+    answers = answer_columns(np.tile([0.25, 0.75], (200, 1)), bundle.schema.target)
+    full = replace(bundle, reference=reference_profile(table, bundle.schema, answers))
+    full.write(tmp_path / "bundle")
+    assert Bundle.read(tmp_path / "bundle") == full
+    files = full.files()
+    assert files.keys() - bundle.files().keys() == {"reference.json"}
+    with pytest.raises(BundleError, match="does not list the files"):
+        Bundle.from_files({name: data for name, data in files.items() if name != "reference.json"})
+    with pytest.raises(BundleError, match="does not list the files"):
+        Bundle.from_files(bundle.files() | {"reference.json": files["reference.json"]})
 
 
 def test_a_bundle_is_not_written_over_other_files(tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -34,6 +35,10 @@ class AppClient:
             return await asyncio.gather(*(self._client.request(m, u, **options) for m, u, options in requests))
 
         return self._loop.run_until_complete(send())
+
+    def run(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs something else in the loop of the requests."""
+        self._loop.run_until_complete(work)
 
     def run_in(self, pool: ThreadPoolExecutor) -> None:
         """Has the application's blocking work done there."""

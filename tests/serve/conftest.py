@@ -2,11 +2,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import pyarrow as pa
 import pytest
 
 from mlcluster.registry import Bundle
 from mlcluster.serve import Predictor, RequestLimits, build_app
-from mlcluster.serve.records import MakeRecord, PredictionRecord
+from mlcluster.serve.record_block import RecordBlock
+from mlcluster.serve.record_layout import PredictionRecord, flat_table, records_of
+from mlcluster.serve.records import Answered
 from tests.registry.bundles import sample_bundle
 from tests.serve.app_client import AppClient
 
@@ -20,8 +23,10 @@ class MemoryRecords:
         self.records: list[PredictionRecord] = []
         self.is_closed = False
 
-    def write(self, make: MakeRecord) -> None:
-        self.records.append(make())
+    def write(self, answered: Answered) -> None:
+        block = RecordBlock(answered.layout)
+        block.add(answered)
+        self.records += records_of(flat_table(pa.Table.from_batches([block.batch()])))
 
     def close(self) -> None:
         self.is_closed = True

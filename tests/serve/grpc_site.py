@@ -36,7 +36,7 @@ def grpc_site(bundle: Bundle | None = None, limits: RequestLimits | None = None)
 
     async def opened() -> GrpcServer:
         server = GrpcServer(app.by_columns, host="127.0.0.1")
-        server.start()
+        await server.start()
         return server
 
     server = asyncio.run_coroutine_threadsafe(opened(), loop).result(10)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from mlcluster.monitor import live_quality
-from mlcluster.serve import JsonlRecordSink, Predictor, build_app, new_prediction_id
+from mlcluster.serve import PredictionLog, Predictor, build_app, new_prediction_id
 from mlcluster.serve.feedback import FILE, FeedbackLog, read_feedback
 from tests.registry.bundles import Task, sample_bundle, sample_table
 from tests.serve.app_client import AppClient
@@ -26,7 +26,7 @@ class LiveApp:
     def __init__(self, folder: Path, task: Task = "binary") -> None:
         self.folder = folder
         self.predictor = Predictor(sample_bundle(task))
-        self.sink = JsonlRecordSink(folder)
+        self.sink = PredictionLog(folder)
         self.client = AppClient(build_app(self.predictor, record=self.sink, feedback=FeedbackLog(folder)))
 
     def answer(self, num_rows: int, seed: int) -> tuple[str, list[Any]]:

@@ -33,6 +33,7 @@ def config_for(folder: Path, **changes: object) -> FrontConfig:
         {"slots": ()},
         {"slots": (Address(host="::1", port=9_001),), "bind": "[::1]:18080"},
         {"bind": '"fd@${MLCLUSTER_FRONT_FD}"'},
+        {"replica_secret": "s3cr-t_"},
         {"limits": FrontLimits(answer_seconds=0.5, max_per_replica=1, max_queued=0, num_threads=2)},
     ],
 )

@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import httpx
@@ -55,17 +56,25 @@ def running() -> Iterator[Running]:
             await inner(self, scope, receive, send)
 
     app.__class__ = Seen
-    server = uvicorn.Server(server_config(app, host="127.0.0.1", port=0, log_level="error"))
+    with serving(server_config(app, host="127.0.0.1", port=0, log_level="error")) as url:
+        yield Running(port=int(url.rpartition(":")[2]), by_asgi=by_asgi, records=records)
+    assert records.is_closed
+
+
+@contextmanager
+def serving(config: uvicorn.Config) -> Iterator[str]:
+    """The URL of a server that runs meanwhile."""
+    server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:
         assert thread.is_alive()
         time.sleep(0.01)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    yield Running(port=port, by_asgi=by_asgi, records=records)
-    server.should_exit = True
-    thread.join()
-    assert records.is_closed
+    try:
+        yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join()
 
 
 @pytest.fixture(autouse=True)
@@ -214,3 +223,17 @@ def test_many_connections_at_once_each_get_their_own_answer(running: Running) ->
         thread.join()
     assert len(set(done)) == 80
     assert {record.id for record in running.records.records} == set(done)
+
+
+def test_with_a_secret_it_answers_only_those_who_bear_it() -> None:
+    app = build_app(Predictor(sample_bundle()), record=MemoryRecords())
+    config = server_config(app, front_secret="between-two", host="127.0.0.1", port=0, log_level="error")
+    with serving(config) as url, httpx.Client(base_url=url) as client:
+        for headers in ({}, {"x-mlcluster-front": "guessed"}, {"x-mlcluster-front": ""}):
+            refused = client.post(INFER, content=BODY, headers=headers)
+            assert refused.status_code == 401
+            assert refused.json()["detail"].startswith("This is a replica's own port")
+            assert client.get("/v2/health/ready", headers=headers).status_code == 401
+        known = {"x-mlcluster-front": "between-two"}
+        assert client.post(INFER, content=BODY, headers=known).status_code == 200
+        assert client.get("/v2/health/ready", headers=known).status_code == 200

@@ -112,7 +112,7 @@ def test_tritons_client_reads_health_and_metadata(triton, endpoint) -> None:
     assert triton.is_model_ready("demo")
     assert triton.is_model_ready("demo", "3")
     assert not triton.is_model_ready("demo", "4")
-    assert triton.get_server_metadata()["extensions"] == ["binary_tensor_data"]
+    assert triton.get_server_metadata()["extensions"] == ["binary_tensor_data", "model_repository"]
     metadata = triton.get_model_metadata("demo", "3")
     assert [spec["datatype"] for spec in metadata["inputs"]] == ["FP64", "INT64", "BYTES", "INT64", "BOOL"]
 

@@ -161,6 +161,10 @@ BAD_FILES = (
             "serve: {grpc_port: 0, replicas: 1..4}",
             "serve: {grpc_port: 70000, replicas: 1..4}",
             "serve: {replicas: many}",
+            "serve: {also: [a/b@c]}",
+            "serve: {also: [a/0]}",
+            "serve: {also: [{name: a, version: 1, alias: b}]}",
+            "serve: {also: [a b]}",
             "serve: {replicas: 1.5}",
             "serve: {replicas: true}",
             "serve: {replicas: {min: -1}}",
@@ -195,6 +199,11 @@ def test_every_bad_key_is_listed_once() -> None:
     [
         ("serve: {replicas: 0..4}", "serve: {replicas: {min: 0, max: 4}}"),
         ("serve: {replicas: 3}", "serve: {replicas: {min: 3, max: 3}}"),
+        (
+            "serve: {also: [bikes, 'a@b', a/3]}",
+            "serve: {also: [{name: bikes}, {name: a, alias: b}, {name: a, version: 3}]}",
+        ),
+        ("serve: {also: ['models:/a@b']}", "serve: {also: [{name: a, alias: b}]}"),
         ("monitor: {drift: {window: 30m}}", "monitor: {drift: {window: {hours: 0.5}}}"),
         ("monitor: {drift: {window: 1d}}", "monitor: {drift: {window: {hours: 24}}}"),
         ("monitor: {drift: {window: 2w}}", "monitor: {drift: {window: {hours: 336}}}"),

@@ -1,0 +1,186 @@
+"""How answers lie: nested while a file is open, one row a request, and flat in Parquet, one row a predicted row.
+
+    prediction_id, num_rows, answered_at, latency_ms, request_id, trace_id, digest,
+    rows: list of (input_<feature>, probabilities | value)
+
+becomes
+
+    model, version, trial_id, prediction_id, row, num_rows, answered_at, latency_ms, request_id, trace_id, digest,
+    input_<feature>, label and probabilities | value
+
+A request of many rows, or of none, is one row without values. Whatever is the same for a whole file stands in its
+schema until then, and a label is the class of the largest probability.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from mlcluster.serve.predictor import Predictor
+from mlcluster.serve.tensors import TensorSpec, input_specs, output_specs
+
+MAX_RECORDED_ROWS = 100
+"""A request of more rows is recorded by their number and its digest."""
+INPUT = "input_"
+"""Before the names of features, which may be those of other columns."""
+ROWS = "rows"
+"""The nested column."""
+CONSTANTS = ("model", "version", "trial_id")
+_META = b"mlcluster.record"
+_TYPES: Mapping[str, pa.DataType] = {
+    "BOOL": pa.bool_(),
+    "INT64": pa.int64(),
+    "UINT64": pa.uint64(),
+    "FP64": pa.float64(),
+    "BYTES": pa.string(),
+}
+_OF_REQUEST = (
+    pa.field("prediction_id", pa.string(), nullable=False),
+    pa.field("num_rows", pa.int32(), nullable=False),
+    pa.field("answered_at", pa.timestamp("ms", "UTC"), nullable=False),
+    pa.field("latency_ms", pa.float32(), nullable=False),
+    pa.field("request_id", pa.string()),
+    pa.field("trace_id", pa.string()),
+    pa.field("digest", pa.string()),
+)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class PredictionRecord:
+    """One answered request."""
+
+    id: str
+    model: str
+    version: str
+    trial_id: str
+    received_at: str
+    """ISO 8601, UTC."""
+    num_rows: int
+    latency_ms: float
+    digest: str | None
+    """SHA-256 of the request's body, where its values are not kept."""
+    inputs: dict[str, list[Any]] | None
+    """Raw values by column; None above `MAX_RECORDED_ROWS` rows."""
+    outputs: dict[str, list[Any]] | None
+    request_id: str | None = None
+    """The client's own, or ours; None where it is not known."""
+    trace_id: str | None = None
+    """Of W3C Trace Context, 32 hexadecimal digits."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class RecordLayout:
+    """The nested table of one model's answers."""
+
+    model: str
+    version: str
+    inputs: tuple[TensorSpec, ...]
+    num_classes: int
+    """0 for a regression."""
+    schema: pa.Schema
+
+    @classmethod
+    def of(cls, predictor: Predictor) -> RecordLayout:
+        inputs, classes = input_specs(predictor.schema), list(predictor.classes)
+        answer = pa.field("value", pa.float64())
+        if classes:
+            answer = pa.field("probabilities", pa.list_(pa.float64(), len(classes)))
+        row = pa.struct([*(pa.field(f"{INPUT}{spec.name}", _TYPES[spec.datatype]) for spec in inputs), answer])
+        constants = {
+            "model": predictor.name,
+            "version": predictor.version,
+            "trial_id": predictor.bundle.card.trial_id,
+            "classes": classes,
+            "label": output_specs(predictor.schema)[0].datatype,
+        }
+        schema = pa.schema(
+            [*_OF_REQUEST, pa.field(ROWS, pa.list_(row))], metadata={_META: json.dumps(constants).encode()}
+        )
+        return cls(
+            model=predictor.name,
+            version=predictor.version,
+            inputs=inputs,
+            num_classes=len(classes),
+            schema=schema,
+        )
+
+
+def kept_rows(batch: pa.RecordBatch) -> pa.StructArray:
+    """The rows of a nested batch whose values are kept."""
+    rows, num_rows = batch.column(ROWS), batch.column("num_rows").to_numpy()
+    is_kept = (num_rows > 0) & (num_rows <= MAX_RECORDED_ROWS)
+    if is_kept.all():
+        return rows.flatten()
+    return rows.filter(pa.array(is_kept)).flatten()
+
+
+def flat_table(nested: pa.Table) -> pa.Table:
+    """One row a predicted row, from one row a request."""
+    constants = json.loads(nested.schema.metadata[_META])
+    nested = nested.combine_chunks()
+    rows, num_rows = _chunk(nested[ROWS]), _chunk(nested["num_rows"]).to_numpy()
+    parents = pc.list_parent_indices(rows)
+    starts = rows.offsets.to_numpy()[:-1] - rows.offsets[0].as_py()
+    numbers = np.arange(len(parents)) - starts[parents.to_numpy()]
+    is_kept = ((num_rows > 0) & (num_rows <= MAX_RECORDED_ROWS))[parents.to_numpy()]
+    same = pa.array(np.zeros(len(parents), dtype=np.int32))
+    columns = {name: pa.DictionaryArray.from_arrays(same, pa.array([constants[name]])) for name in CONSTANTS}
+    for position, field in enumerate(_OF_REQUEST):
+        column = _chunk(nested[field.name])
+        columns[field.name] = column if len(column) == len(parents) else column.take(parents)
+        if position == 0:
+            columns["row"] = pa.array(numbers.astype(np.int32), mask=~is_kept)
+    values = rows.flatten()
+    for name, column in zip(values.type.names, values.flatten(), strict=True):
+        if name == "probabilities":
+            columns["label"] = _labels(column, pa.array(constants["classes"], _TYPES[constants["label"]]))
+        columns[name] = column
+    return pa.table(columns)
+
+
+def _chunk(column: pa.ChunkedArray) -> pa.Array:
+    """A column of a table whose chunks were combined; an empty one has none."""
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+
+
+def _labels(probabilities: pa.FixedSizeListArray, classes: pa.Array) -> pa.Array:
+    """The most probable class of each row, null where there are no probabilities."""
+    flat = probabilities.values.slice(probabilities.offset * len(classes), len(probabilities) * len(classes))
+    largest = flat.to_numpy(zero_copy_only=False).reshape(-1, len(classes)).argmax(axis=1)
+    return classes.take(pa.array(largest, mask=probabilities.is_null().to_numpy(zero_copy_only=False)))
+
+
+def records_of(table: pa.Table) -> Iterator[PredictionRecord]:
+    """The requests of a flat table, in its order; without the inputs where it lacks their columns."""
+    names = [name for name in table.column_names if name.startswith(INPUT)]
+    answers = [name for name in ("label", "probabilities", "value") if name in table.column_names]
+    columns = table.to_pydict()
+    at = 0
+    while at < table.num_rows:
+        is_kept = columns["row"][at] is not None
+        stop = at + (columns["num_rows"][at] if is_kept else 1)
+        yield PredictionRecord(
+            id=columns["prediction_id"][at],
+            **{name: columns[name][at] for name in CONSTANTS},
+            received_at=_iso(columns["answered_at"][at]),
+            num_rows=columns["num_rows"][at],
+            latency_ms=round(columns["latency_ms"][at], 3),
+            digest=columns["digest"][at],
+            inputs={name.removeprefix(INPUT): columns[name][at:stop] for name in names} if is_kept else None,
+            outputs={name: columns[name][at:stop] for name in answers} if is_kept else None,
+            request_id=columns["request_id"][at],
+            trace_id=columns["trace_id"][at],
+        )
+        at = stop
+
+
+def _iso(moment: datetime) -> str:
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds")
