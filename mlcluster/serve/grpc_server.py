@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import grpc
 
 from mlcluster.errors import ClusterError
@@ -40,7 +38,6 @@ class GrpcServer:
             # Else another process of the same user could take a part of the calls.
             ("grpc.so_reuseport", 0),
         ]
-        self._starting: asyncio.Task[None] | None = None
         self._server = grpc.aio.server(options=options, maximum_concurrent_rpcs=2 * limits.max_in_flight)
         others = others or no_others(*careful.identity.values())
         service = InferenceService(careful, others, front_secret=front_secret)
@@ -50,12 +47,10 @@ class GrpcServer:
         except RuntimeError as error:
             raise ClusterError(f"grpc = {asked} cannot be opened ({error}); choose another port.") from error
 
-    def start(self) -> None:
+    async def start(self) -> None:
         """Answers from now on; calls that came before have waited."""
-        self._starting = asyncio.get_running_loop().create_task(self._server.start())
+        await self._server.start()
 
     async def close(self, *, grace_seconds: float) -> None:
         """Takes no new call, and ends when each has been answered, or at last after `grace_seconds`."""
-        if self._starting is not None:
-            await self._starting
         await self._server.stop(grace_seconds)

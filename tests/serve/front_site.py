@@ -53,11 +53,21 @@ class Site:
     def add_grpc(self, name: str, *, seconds: float = 0.0) -> None:
         """A replica that speaks gRPC too: a model, in a process of its own."""
         replica = self.start(name, seconds=seconds)
-        port = free_port()
-        command = [sys.executable, "-m", "tests.serve.tiny_grpc_server", str(port), str(seconds)]
-        self.servers[f"{name} grpc"] = _started(subprocess.Popen(command, cwd=SERVER.parents[2]), port)
-        self.door.register(replace(replica, grpc=Address(host="127.0.0.1", port=port)))
-        self.wait_until_up(port)
+        address = self._start_module(f"{name} grpc", "tests.serve.tiny_grpc_server", seconds)
+        self.door.register(replace(replica, grpc=address))
+        self.wait_until_up(address.port)
+
+    def add_model(self, name: str, *, seconds: float) -> None:
+        """A replica with a model that takes so long, in a process of its own."""
+        address = self._start_module(name, "tests.serve.slow_replica", seconds)
+        self.door.register(ReplicaSocket(app="one", replica_id=name, address=address))
+        self.wait_until_up(address.port)
+
+    def _start_module(self, name: str, module: str, seconds: float) -> Address:
+        address = Address(host="127.0.0.1", port=free_port())
+        command = [sys.executable, "-m", module, str(address.port), str(seconds)]
+        self.servers[name] = _started(subprocess.Popen(command, cwd=SERVER.parents[2]), address.port)
+        return address
 
     def add(self, name: str, *, seconds: float = 0.3) -> None:
         replica = self.start(name, seconds=seconds)
@@ -92,7 +102,7 @@ def start_server(port: int, seconds: float, name: str) -> subprocess.Popen[bytes
 
 
 def _started(process: subprocess.Popen[bytes], port: int) -> subprocess.Popen[bytes]:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return process

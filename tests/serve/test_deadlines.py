@@ -124,6 +124,24 @@ def test_at_the_front_an_answer_that_is_too_slow_is_504_and_asked_for_once(site)
 
 
 @pytest.mark.slow
+def test_what_waited_too_long_in_the_queue_of_the_front_is_not_worked_on(site) -> None:
+    at = site(max_per_replica=1)
+    at.add_model("a", seconds=1.0)
+    url, body = at.url + "/invocations", records_body()
+    with ThreadPoolExecutor(3) as pool:
+        first = pool.submit(httpx.post, url, json=body, timeout=20)
+        time.sleep(0.3)
+        # Its wait is over before it has a place; the one behind it has time.
+        late = pool.submit(httpx.post, url, json=body, timeout=20, headers={TIMEOUT: "500"})
+        time.sleep(0.1)
+        patient = pool.submit(httpx.post, url, json=body, timeout=20, headers={TIMEOUT: "10000"})
+        assert first.result().status_code == patient.result().status_code == 200
+        assert "500 ms had passed before the model was asked" in assert_problem(late.result(), 504)["detail"]
+    counts = httpx.get(f"{at.url}/metrics").text
+    assert 'mlcluster_rows_total{model="demo",replica="",version="3"} 2.0' in counts
+
+
+@pytest.mark.slow
 def test_in_the_waiting_room_a_request_waits_no_longer_than_it_will(site) -> None:
     at = site(room_seconds=3.0)
     started = time.perf_counter()
