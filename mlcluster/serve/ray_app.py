@@ -95,7 +95,7 @@ class ModelReplica:
         server.start()
         if self._plan.speaks_grpc:
             self._grpc = GrpcServer(app.by_columns, self._others, host=host, front_secret=secret)
-            self._grpc.start()
+            await self._grpc.start()
         beat.start(server.address, grpc=None if self._grpc is None else self._grpc.address)
 
     def build(self, replica: Replica) -> FastPath:

@@ -47,7 +47,7 @@ def served_by_grpc(app: FastPath, others: OtherApps | None = None, **settings: s
 
     async def opened() -> GrpcServer:
         server = GrpcServer(app.by_columns, others, host="127.0.0.1", **settings)
-        server.start()
+        await server.start()
         return server
 
     server = asyncio.run_coroutine_threadsafe(opened(), loop).result(10)

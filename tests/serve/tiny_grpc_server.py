@@ -24,7 +24,7 @@ def slowly(self: InferenceService, *arguments: Any) -> Any:
 async def main() -> None:
     app = build_app(Predictor(sample_bundle()), record=NoRecords())
     server = GrpcServer(app.by_columns, host="127.0.0.1", port=int(sys.argv[1]))
-    server.start()
+    await server.start()
     await asyncio.Event().wait()
 
 
