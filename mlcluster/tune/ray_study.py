@@ -50,17 +50,36 @@ def run_study_on_ray(
     Raises:
         ClusterError: no worker comes up. What the nodes have cost is on the bill.
     """
+    _quiet_tune()
+    study.pay_for_workers()
+    nodes = nodes or KeepAll()
+    dispatcher = Dispatcher(study, progress, nodes)
+    trainable = tune.with_resources(_with_parameters(study, trainer, together), _resources_by_worker(study))
+    # Tune prints where its own files lie, on the stdout that belongs to the result.
+    with redirect_stdout(io.StringIO()):
+        _tuner(study, dispatcher, trainable, folder).fit()
+    study.end_overdue()
+    result = study.finish()
+    nodes.end()
+    if dispatcher.is_hopeless:
+        raise ClusterError(
+            f"{MAX_STILLBORN} workers ended while they started, and none came up; see Ray's worker logs."
+        )
+    return result
+
+
+def _quiet_tune() -> None:
     os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
     os.environ.setdefault("TUNE_WARN_SLOW_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S", "3600")
     # Tune's snapshots are for a restore that is never asked for.
     os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "3600")
     # A lost worker is a line of ours, with what becomes of the trial; Tune would add a traceback and a list.
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
-    study.pay_for_workers()
-    nodes = nodes or KeepAll()
-    dispatcher = Dispatcher(study, progress, nodes)
-    trainable = tune.with_resources(_with_parameters(study, trainer, together), _resources_by_worker(study))
-    tuner = tune.Tuner(
+
+
+def _tuner(study: Study, dispatcher: Dispatcher, trainable: Any, folder: Path) -> tune.Tuner:
+    """Ray Tune, which asks the dispatcher what each worker does next."""
+    return tune.Tuner(
         trainable,
         param_space={},
         tune_config=tune.TuneConfig(
@@ -81,17 +100,6 @@ def run_study_on_ray(
             checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
         ),
     )
-    # Tune prints where its own files lie, on the stdout that belongs to the result.
-    with redirect_stdout(io.StringIO()):
-        tuner.fit()
-    study.end_overdue()
-    result = study.finish()
-    nodes.end()
-    if dispatcher.is_hopeless:
-        raise ClusterError(
-            f"{MAX_STILLBORN} workers ended while they started, and none came up; see Ray's worker logs."
-        )
-    return result
 
 
 def _with_parameters(study: Study, trainer: Trainer, together: TrainerTogether | None) -> Any:
