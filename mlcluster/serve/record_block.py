@@ -36,8 +36,8 @@ class RecordBlock:
         self._requests: list[tuple[str, int, int, float, str | None, str | None, str | None]] = []
         types = {spec.name: self._row.field(f"{INPUT}{spec.name}").type for spec in layout.inputs}
         self._numbers = [name for name, kind in types.items() if kind == pa.float64()]
-        self._doubles: list[npt.NDArray[np.float64]] = []
-        """For each request, (numbers, rows)."""
+        self._doubles: list[npt.NDArray[np.float64] | bytes] = []
+        """For each request, (numbers, rows), or its bytes."""
         self._others = {name: _Column(kind) for name, kind in types.items() if kind != pa.float64()}
         self._has_images = any(spec.is_image for spec in layout.inputs)
         self._scores: list[npt.NDArray[np.float64]] = []
@@ -57,11 +57,12 @@ class RecordBlock:
             scores = np.full((1, *scores.shape[1:]), _NAN)
         elif self._has_images:
             columns = recorded_inputs(columns, self._layout.inputs)
-        others = [columns[name] for name in self._others]
+        others = [(column, columns[name]) for name, column in self._others.items()]
         if doubles is None:
-            doubles = _doubles([columns[name] for name in self._numbers], num_rows)
-        self._doubles.append(doubles)
-        for column, values in zip(self._others.values(), others, strict=True):
+            self._doubles.append(_packed([columns[name] for name in self._numbers]))
+        else:
+            self._doubles.append(doubles)
+        for column, values in others:
             column.add(values)
         self._scores.append(scores)
         head = (answered.id, num_asked, answered.at_ms, answered.latency_ms)
@@ -89,7 +90,7 @@ class RecordBlock:
         return pa.RecordBatch.from_arrays(columns, schema=schema)
 
     def _rows(self) -> pa.StructArray:
-        numbers = dict(zip(self._numbers, np.concatenate(self._doubles, axis=1), strict=True))
+        numbers = dict(zip(self._numbers, self._joined(), strict=True))
         for name in self._layout.singles:
             numbers[name] = numbers[name].astype(np.float32).astype(np.float64)
         children = [
@@ -97,6 +98,17 @@ class RecordBlock:
             for spec in self._layout.inputs
         ]
         return pa.StructArray.from_arrays([*children, self._answers()], fields=list(self._row))
+
+    def _joined(self) -> npt.NDArray[np.float64]:
+        """The numbers of all requests, (numbers, rows)."""
+        num_numbers = len(self._numbers)
+        packed = [one for one in self._doubles if isinstance(one, bytes)]
+        if len(packed) == self.num_requests == self.num_rows:
+            # One row each, as most are: thousands of arrays need not be made to be put together.
+            return np.frombuffer(b"".join(packed)).reshape(self.num_rows, num_numbers).T
+        parts = [np.frombuffer(one) if isinstance(one, bytes) else one for one in self._doubles]
+        shapes = ((num_numbers, len(scores)) for scores in self._scores)
+        return np.concatenate([part.reshape(shape) for part, shape in zip(parts, shapes, strict=True)], axis=1)
 
     def _answers(self) -> pa.Array:
         """Probabilities or values; NaN is of requests whose values are not kept."""
@@ -108,14 +120,13 @@ class RecordBlock:
         return pa.FixedSizeListArray.from_arrays(pa.array(scores.ravel()), self._layout.num_classes, mask=mask)
 
 
-def _doubles(columns: list[Any], num_rows: int) -> npt.NDArray[np.float64]:
-    """The values of all columns, (columns, rows); NaN for missing."""
+def _packed(columns: list[Any]) -> bytes:
+    """The values of all columns, one column after another, as float64; NaN for missing."""
     values = [*chain.from_iterable(columns)]
     try:
-        packed = struct.pack(f"{len(values)}d", *values)
+        return struct.pack(f"{len(values)}d", *values)
     except (struct.error, OverflowError):
-        packed = struct.pack(f"{len(values)}d", *map(_number, values))
-    return np.frombuffer(packed, dtype=np.float64).reshape(len(columns), num_rows)
+        return struct.pack(f"{len(values)}d", *map(_number, values))
 
 
 def _number(value: Any) -> float:
