@@ -10,13 +10,17 @@ Needs root, iproute2, openssh-server and rsync.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import shutil
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -79,9 +83,9 @@ def one_loss(cluster: LocalCluster, loss: str, *, name: str, minutes: float) -> 
             lost_at = time.time()
             LOSSES[loss](cluster)
             code = study.wait(60 * minutes + 180)
-    again = None
+    again, answered = None, None
     if loss in TAKES_THE_JOB:
-        again = resubmit(cluster, loss, study)
+        again, answered = resubmit(cluster, loss, study, requests)
     else:
         assert code in (0, 4), study.log()[-3000:]
         repair(cluster, loss)
@@ -94,20 +98,36 @@ def one_loss(cluster: LocalCluster, loss: str, *, name: str, minutes: float) -> 
         "requests failed": failed,
         "over, s": f"{requests.seconds_without:.1f}",
         **{"up again, s": "-", **resumed},
+        "answers again, s": "-" if answered is None else f"{answered:.0f}",
     }
 
 
-def resubmit(cluster: LocalCluster, loss: str, study: RunningStudy) -> float:
-    """Submits the job again under its name; the seconds until a trial of it has reported again."""
+def resubmit(cluster: LocalCluster, loss: str, study: RunningStudy, requests: Requests) -> tuple[float, float | None]:
+    """Submits the job again under its name; the seconds until a trial of it has reported again.
+
+    And those until the endpoint answers, where it was lost too: nobody deploys it.
+    """
     started = time.monotonic()
     repair(cluster, loss)
-    with cluster.tunnels():
+    with cluster.tunnels(), ThreadPoolExecutor() as pool:
+        url = f"http://127.0.0.1:{cluster.endpoint}/v2/models/demo/infer"
+        answers = pool.submit(seconds_until_it_answers, url, requests.body, started) if "head" in loss else None
         before = study.count("report")
         study.submit()
         cluster.wait_until(lambda: study.count("report") > before, seconds=180)
         seconds = time.monotonic() - started
         assert study.wait(60 * study.minutes + 120) in (0, 4), study.log()[-3000:]
-    return seconds
+        return seconds, None if answers is None else answers.result()
+
+
+def seconds_until_it_answers(url: str, body: bytes, started: float) -> float:
+    """Asks until the model answers, for four minutes at most."""
+    while time.monotonic() < started + 240:
+        with contextlib.suppress(httpx.HTTPError):
+            if httpx.post(url, content=body, timeout=5).status_code == 200:
+                return time.monotonic() - started
+        time.sleep(0.25)
+    raise AssertionError("the endpoint has not come back")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
     .venv/bin/python scripts/bench_serve.py [--models mlp,boosting,raw] \\
         [--servers bare,fastapi,ours,ours-no-statistics,ours-no-records,ours-front,...] \\
+        [--peer bentoml=PYTHON --peer mlserver=PYTHON] \\
         [--connections 1,8,64] [--rows 1,32] [--forms json,binary,rows] [--seconds 3] [--repeats 3] [--seed 0] \\
         [--out serve.json]
 
@@ -10,7 +11,13 @@ before it is loaded. CPU-microseconds a request are of the server's whole tree o
 each repeat, and the table shows medians, with the ratio of CPU to `bare` and its smallest and largest over repeats.
 `bare` is uvicorn, orjson and ONNX Runtime with no checks at all; `ours` is a replica's own server, `ours-front` that
 one behind the front door (HAProxy), which asks for a key and counts by it; the others are ray-serve,
-ray-serve-haproxy and mlflow.
+ray-serve-haproxy, mlflow, bentoml and mlserver. The last two pin packages that do not go with ours: each is run by an
+interpreter of its own, of an environment made by
+
+    python -m venv PEER && PEER/bin/pip install bentoml
+    python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > PEER/lib/pythonX.Y/site-packages/zz_behind.pth
+
+where the second line is said with our environment's python, whose packages are then found behind the peer's.
 """
 
 from __future__ import annotations
@@ -18,6 +25,7 @@ from __future__ import annotations
 import argparse
 import shutil
 import statistics
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
@@ -26,7 +34,7 @@ from pathlib import Path
 from typing import Any
 
 from bench_files import provenance, say, write_document
-from serve_bench.process import FORMS_OF, SERVERS, NotStartedError, Server, run, served
+from serve_bench.process import FORMS_OF, PEERS, SERVERS, NotStartedError, Server, run, served
 
 BASELINE = "bare"
 MODELS = ("mlp", "boosting", "raw")
@@ -56,7 +64,8 @@ def main() -> int:
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=some_of(MODELS), default=",".join(MODELS))
-    parser.add_argument("--servers", type=some_of(SERVERS), default=",".join(SERVERS))
+    parser.add_argument("--servers", type=some_of((*SERVERS, *PEERS)), default=",".join(SERVERS))
+    parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="who runs a peer")
     parser.add_argument("--forms", type=some_of(FORMS), default=",".join(FORMS))
     parser.add_argument("--connections", type=whole_numbers, default="1,8,64")
     parser.add_argument("--rows", type=whole_numbers, default="1,32")
@@ -64,7 +73,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, help="write all runs to this JSON file, after each")
-    parser.add_argument("--child", choices=SERVERS, help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=(*SERVERS, *PEERS), help=argparse.SUPPRESS)
     parser.add_argument("--bundle", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--port", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--scratch", type=Path, help=argparse.SUPPRESS)
@@ -96,7 +105,7 @@ def compare(name: str, given: argparse.Namespace, scratch: Path) -> Iterator[dic
     # Text has no form of bytes that a server by hand would take, and nulls have none at all.
     forms = [form for form in given.forms if form != "binary" or not model.has_text]
     with ExitStack() as stack:
-        servers = dict(start(given.servers, scratch, stack))
+        servers = dict(start(given, scratch, stack))
         for form in forms:
             for num_rows in given.rows:
                 asked = question(model, form, num_rows)
@@ -114,11 +123,16 @@ def compare(name: str, given: argparse.Namespace, scratch: Path) -> Iterator[dic
                             yield {**case, "server": server, "repeat": repeat, **asdict(found)}
 
 
-def start(names: Sequence[str], scratch: Path, stack: ExitStack) -> Iterator[tuple[str, Server]]:
+def start(given: argparse.Namespace, scratch: Path, stack: ExitStack) -> Iterator[tuple[str, Server]]:
     """Each server that starts; one that does not is told with its reason, and left out."""
-    for name in names:
+    pythons = dict(peer.split("=", 1) for peer in given.peer)
+    for name in given.servers:
+        if name in PEERS and name not in pythons:
+            say(f"{name} is left out: say --peer {name}=PYTHON, an interpreter that has it")
+            continue
+        python = pythons.get(name, sys.executable)
         try:
-            yield name, stack.enter_context(served(Path(__file__), name, scratch / "bundle", scratch))
+            yield name, stack.enter_context(served(Path(__file__), name, scratch / "bundle", scratch, python=python))
         except NotStartedError as error:
             say(f"{name} is left out: {error}")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mlcluster.cli.cluster_checking import read_priced
 from mlcluster.cluster import (
+    ClusterPlan,
     ElasticPlan,
     Goal,
     NodeOffer,
@@ -54,7 +56,7 @@ def find_sizes(path: Path, question: SizeQuestion) -> Sizes:
     """
     plan, types = read_priced(path)
     request = {"CPU": 1.0, "GPU": 1.0} if question.on_gpu else {"CPU": 1.0}
-    offers = [offer for one in types if (offer := _offer(one, request, plan.max_workers)) is not None]
+    offers = worker_offers(plan, types, request)
     if not offers:
         what = "a GPU" if question.on_gpu else "a CPU"
         raise SpecError(
@@ -66,6 +68,11 @@ def find_sizes(path: Path, question: SizeQuestion) -> Sizes:
         elastic=plan_nodes(stages, offers, question.goal),
         static=best_static_plan(stages, offers, question.goal),
     )
+
+
+def worker_offers(plan: ClusterPlan, types: Sequence[PricedType], request: dict[str, float]) -> list[NodeOffer]:
+    """The worker types with a price that hold such a trial."""
+    return [offer for one in types if (offer := _offer(one, request, plan.max_workers)) is not None]
 
 
 def _offer(one: PricedType, request: dict[str, float], max_workers: int) -> NodeOffer | None:

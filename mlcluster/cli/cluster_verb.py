@@ -1,4 +1,4 @@
-"""`cluster check | size | up | down`: a look at a cluster file, and then thin over `ray up` and `ray down`."""
+"""`cluster check | size | up | down | watch-spot`: a look at a cluster file, then thin over `ray up` and `ray down`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from mlcluster.cli.cluster_checking import ClusterReport, check_cluster
 from mlcluster.cli.cluster_sizing import SizeQuestion, find_sizes, size_lines
 from mlcluster.cli.options import json_option, print_json, project_options
 from mlcluster.cluster import Goal, PricedType
+from mlcluster.cluster.spot_notice import ADDRESS, NOTICES, Cloud, Metadata, Notice, watch
 from mlcluster.errors import ClusterError, SpecError
 from mlcluster.spec import ProjectSpec, load_spec, span_seconds
 
@@ -49,6 +51,25 @@ def check(file: Path, config: Path, overrides: tuple[str, ...], crds: Path | Non
     else:
         _print_report(report)
     return 2 if report.has_errors else 0
+
+
+@cluster.command("watch-spot")
+@click.option("--cloud", type=click.Choice(list(NOTICES)), required=True, help="Whose machine this is.")
+@click.option("--address", metavar="HOST:PORT", help="Of the cluster; else of the Ray on this machine.")
+@click.option("--metadata", default=ADDRESS, show_default=True, metavar="URL", help="Of the metadata service.")
+def watch_spot(cloud: Cloud, address: str | None, metadata: str) -> None:
+    """Wait for the cloud's notice that this machine is taken away, then drain it, so that its work moves in time.
+
+    Runs on each worker that may be spot, beside its Ray: the cluster files start it.
+    """
+
+    def drain(notice: Notice) -> None:
+        from mlcluster.cluster.ray_drain import drain_machine
+
+        click.echo(f"spot notice: {notice.text}", err=True)
+        drain_machine(message=f"spot notice: {notice.text}", until=notice.until, address=address)
+
+    watch(NOTICES[cloud](Metadata(metadata)), drain, clock=time.time, wait=time.sleep)
 
 
 class _Span(click.ParamType[float]):

@@ -37,7 +37,12 @@ def run_deploy_stage(
     also = [{"name": other.name, "version": other.version, "aliases": other.aliases} for other in found.versions]
     record = {**asdict(endpoint), "infer_url": endpoint.infer_url, "run": context.run.run_id, "also": also}
     write_json(context.workspace.endpoint_file, record)
-    context.progress.stage("deploy", f"{endpoint.model} version {endpoint.version} answers at {endpoint.url}")
+    if is_on_cluster():
+        from mlcluster.cli.served_record import keep_served
+
+        keep_served(context.workspace, plan, bundle=context.run.bundle(endpoint.version), run=context.run.run_id)
+    where = endpoint.url if endpoint.grpc is None else f"{endpoint.url}, and by gRPC at {endpoint.grpc}"
+    context.progress.stage("deploy", f"{endpoint.model} version {endpoint.version} answers at {where}")
     for other in also:
         names = ", ".join(f"@{alias}" for alias in other["aliases"])
         context.progress.say(f"         beside it {other['name']} version {other['version']} {names}".rstrip())
@@ -68,6 +73,8 @@ def _serve_plan(context: RunContext, bundle: Bundle, neighbours: Neighbours, por
         host=serve.host,
         port=port,
         neighbours=neighbours,
+        grpc_port=serve.grpc_port,
         access=read_access(serve, context.project_folder),
+        request_timeout_seconds=serve.timeout_ms / 1000,
         slowest_seconds=serve.slowest_ms / 1000,
     )

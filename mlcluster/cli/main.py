@@ -35,6 +35,7 @@ VERBS = {
     "key": ("key", "Make keys: what signs models, and what opens a cluster."),
     "cluster": ("cluster", "Check a cluster file and its prices; bring the cluster up and down."),
     "submit": ("submit", "Run a stage as a job on a Ray cluster."),
+    "restore": ("restore", "Serve again what a lost head was serving; its cluster file calls this."),
     "down": ("down", "End the endpoint and the local Ray under it."),
 }
 """Verb -> module of this package that holds it, and what it does."""

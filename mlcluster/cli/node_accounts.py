@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlcluster.cli.workspace import RunFolder
-from mlcluster.cost import NodeAccount, node_bill, read_node_history
+from mlcluster.cost import NodeAccount, Saving, node_bill, read_node_history, savings, savings_line
 from mlcluster.cost.node_bill import NANO
 
 
@@ -18,17 +18,46 @@ def node_accounts(run: RunFolder) -> dict[str, Any] | None:
     path = run.node_log_path()
     if not path.exists():
         return None
-    bill = node_bill(read_node_history(path))
+    history = read_node_history(path)
+    bill = node_bill(history)
     accounts = sorted(bill.accounts, key=lambda one: (not one.node.is_head, one.node.launched_at))
     return {
         "usd": bill.nano_usd / NANO,
         "spot_usd": sum(one.nano_usd for one in accounts if one.node.is_spot) / NANO,
         "idle_usd": bill.idle_nano_usd / NANO,
         "lost_usd": bill.lost_nano_usd / NANO,
+        "lost_by_cause": {cause: part / NANO for cause, part in bill.lost_by_cause.items()},
         "trials": {trial: part / NANO for trial, part in bill.trials.items()},
         "stages": {stage: part / NANO for stage, part in bill.stages.items()},
         "num_without_price": len(bill.unpriced),
         "nodes": [_account(one) for one in accounts],
+        "given_up": _given_up(savings(history)),
+    }
+
+
+def node_savings(run: RunFolder) -> tuple[Saving, ...]:
+    """What giving nodes up has saved the run's attempt so far."""
+    path = run.node_log_path()
+    return savings(read_node_history(path)) if path.exists() else ()
+
+
+def _given_up(found: Sequence[Saving]) -> dict[str, Any]:
+    """`seconds` and `usd` are what the nodes would have been kept for and cost until the end of the search."""
+    return {
+        "seconds": sum(one.seconds for one in found),
+        "usd": sum(one.usd for one in found),
+        "text": savings_line(found),
+        "nodes": [
+            {
+                "node": one.node.node_id[:12],
+                "type": one.node.node_type,
+                "at": one.at,
+                "seconds": one.seconds,
+                "usd": one.usd,
+                "reason": one.reason,
+            }
+            for one in found
+        ],
     }
 
 
@@ -76,6 +105,10 @@ def _footnotes(found: Mapping[str, Any], *, cap_usd: float) -> Iterator[str]:
         yield f"price    {source}"
     if found["num_without_price"]:
         yield f"missing  {found['num_without_price']} nodes have no known price, and are in none of these dollars"
+    for cause, usd in found["lost_by_cause"].items():
+        yield f"lost     ${usd:.6f} by {cause}"
+    if found["given_up"]["text"] is not None:
+        yield f"saved    {found['given_up']['text']}"
     over_usd = found["usd"] - cap_usd
     held = "held" if over_usd <= 0 else f"did not hold, by ${over_usd:.6f}"
     yield f"the cap of ${cap_usd:g} {held}, all of this counted"

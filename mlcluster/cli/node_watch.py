@@ -12,10 +12,9 @@ from mlcluster.cli.ray_local import is_on_cluster
 from mlcluster.cli.workspace import RunFolder
 from mlcluster.cluster import NodePrices
 from mlcluster.cost import NodeLog, NoNodeLog
+from mlcluster.cost.node_log import LOOK_SECONDS
 
 log = logging.getLogger(__name__)
-
-LOOK_SECONDS = 5.0
 
 
 def nodes_usd_per_second(prices: NodePrices) -> float:

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from mlcluster.cli.data_stage import Baseline
+from mlcluster.cli.node_accounts import node_savings
 from mlcluster.cli.planning import Plan
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.verify_stage import Verified
@@ -55,6 +56,7 @@ class RunOutcome:
             "spent_usd": ledger.spent_usd,
             "cap_usd": ledger.cap_usd,
             "lost_usd": ledger.lost_usd,
+            "given_up_usd": sum(one.usd for one in node_savings(self.context.run)),
             "seconds": time.time() - self.started,
             "trials": len(self.result.trials),
             "budget_spent": self.result.ending is Ending.BUDGET,

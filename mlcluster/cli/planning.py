@@ -68,6 +68,11 @@ def stage_forecasts(lease: Lease, *, num_rows: int) -> dict[str, StageForecast]:
     }
 
 
+def search_usd(spec: ProjectSpec, around: Mapping[str, StageForecast]) -> float:
+    """What the stages around the search leave of the cap at worst."""
+    return spec.tune.budget.usd - sum(stage.worst_case_usd for stage in around.values())
+
+
 def study_budget(spec: ProjectSpec, lease: Lease, *, free_usd: float) -> StudyBudget:
     """What the search may use of the dollars that are left, and of its minutes."""
     seconds = min(spec.tune.budget.minutes * 60, free_usd / lease.usd_per_second)

@@ -15,6 +15,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from mlcluster.cli.cluster_prices import WorkerPrices, worker_prices
+from mlcluster.cli.elastic_study import ask_for_nodes, can_follow, provisional_machine, wished_nodes
 from mlcluster.cli.endpoint_access import read_access
 from mlcluster.cli.leasing import Lease, Machine, lease_lines, lease_workers
 from mlcluster.cli.metering import StageMeter
@@ -27,6 +28,7 @@ from mlcluster.cli.planning import (
     guess_sizes,
     plan_search,
     resolve_metric,
+    search_usd,
     stage_forecasts,
     study_budget,
 )
@@ -44,6 +46,7 @@ from mlcluster.cli.stores import LaterTracker
 from mlcluster.cli.tune_stage import read_story, trial_of
 from mlcluster.cli.workspace import RunFolder
 from mlcluster.cost import Ledger, NoNodeLog
+from mlcluster.data import DataProfile
 from mlcluster.data.augment import check_group, check_images
 from mlcluster.errors import SpecError
 from mlcluster.spec import load_document, naming_lines
@@ -90,7 +93,10 @@ class Project(ServedProject):
             SpecError: the budget cannot hold one trial, the metric does not fit the task, or there are no such workers.
             DataError: the data is not what the project file says.
         """
-        found = self._profile(is_lenient=False)
+        return self._plan(self._profile(is_lenient=False))
+
+    def _plan(self, found: DataProfile, machine: Machine | None = None) -> Plan:
+        """The same from the data's profile, on another machine than the one that is there."""
         kinds: dict[str, str] = {column.name: column.kind for column in found.columns if column.role == "feature"}
         sizes = guess_sizes(found, self.spec.data.augment)
         with naming_lines(self._document):
@@ -102,10 +108,9 @@ class Project(ServedProject):
             self._keys()
             read_access(self.spec.serve, self.folder)
             metric = resolve_metric(self.spec, found.task)
-            lease = self._lease(sizes)
+            lease = self._lease(sizes, machine)
             around = stage_forecasts(lease, num_rows=found.num_rows)
-            free_usd = self.spec.tune.budget.usd - sum(stage.worst_case_usd for stage in around.values())
-            budget = study_budget(self.spec, lease, free_usd=free_usd)
+            budget = study_budget(self.spec, lease, free_usd=search_usd(self.spec, around))
             study = plan_search(self.spec, sizes, budget, task=found.task, seed=self.options.seed)
         return Plan(
             profile=found,
@@ -115,11 +120,11 @@ class Project(ServedProject):
             metric=metric,
         )
 
-    def _lease(self, sizes: Mapping[Encoding, DataSize]) -> Lease:
+    def _lease(self, sizes: Mapping[Encoding, DataSize], machine: Machine | None) -> Lease:
         """Workers, and on a cluster all else that its nodes cost."""
         prices = self._prices
-        lease = lease_workers(self.spec, self._machine, sizes, prices.book)
-        if is_on_cluster():
+        lease = lease_workers(self.spec, machine or self._machine, sizes, prices.book)
+        if is_on_cluster() and machine is None:
             beside = max(0.0, nodes_usd_per_second(prices.nodes) - lease.usd_per_second)
             return replace(lease, price_notes=prices.notes, beside_usd_per_second=beside)
         return replace(lease, price_notes=(*prices.notes, *([prices.head_note] if prices.head_note else [])))
@@ -177,10 +182,12 @@ class Project(ServedProject):
         """Ends what `run` left serving; says whether there was anything."""
         endpoint = self.workspace.endpoint_file
         if is_on_cluster():
+            from mlcluster.cli.served_record import forget_served
             from mlcluster.serve.ray_deploy import undeploy
 
             connect_ray(self.workspace, Machine(num_cpus=1))
             was_running = undeploy(self.spec.project)
+            forget_served(self.workspace)
         else:
             was_running = LocalRay(self.workspace.ray).stop()
         endpoint.unlink(missing_ok=True)
@@ -208,7 +215,9 @@ class Project(ServedProject):
                 disconnect()
 
     def _announce(self, until: str) -> Plan:
-        plan = self.plan()
+        found = self._profile(is_lenient=False)
+        self._ask_for_nodes(found)
+        plan = self._plan(found)
         self._catalogue.note(plan.profile.sources)
         self._progress.stage("plan", f"{plan.profile.num_rows} rows, {plan.profile.task}, by {plan.metric}")
         for stage in plan.forecast.stages[: STAGES.index(until) + 1]:
@@ -224,6 +233,24 @@ class Project(ServedProject):
         for finding in plan.profile.stale_sources:
             self._progress.say(f"warning  {finding.message}")
         return plan
+
+    def _ask_for_nodes(self, found: DataProfile) -> None:
+        """On a cluster whose size follows: those with which a search that is still to be done is cheapest."""
+        if not is_on_cluster():
+            return
+        connect_ray(self.workspace, Machine(num_cpus=1))
+        if not can_follow(self._prices.types) or self._is_searched(found):
+            return
+        plan = self._plan(found, provisional_machine(self.spec))
+        usd = search_usd(self.spec, {stage.stage: stage for stage in plan.forecast.stages if stage.stage != "tune"})
+        wish = wished_nodes(self.spec, self.folder, plan.study, free_usd=usd)
+        if wish is not None:
+            ask_for_nodes(wish, self._waiting)
+
+    def _is_searched(self, found: DataProfile) -> bool:
+        """Whether the run that will be gone on with has its search behind it."""
+        run = self.workspace.find_run(self._run_key(found.source_digest), name=self.options.name)
+        return run is not None and not self.options.fresh and run.state().get("tune") == "done"
 
     def _check_port(self, until: str) -> None:
         if until != "deploy":

@@ -10,13 +10,16 @@ from dataclasses import replace
 from mlcluster.cli.augmented_data import augmented_line
 from mlcluster.cli.bundling import bundle_around, example_row
 from mlcluster.cli.data_stage import load_training_data
+from mlcluster.cli.elastic_study import study_nodes
 from mlcluster.cli.measuring import ServingMeasure, with_measure
+from mlcluster.cli.node_accounts import node_savings
 from mlcluster.cli.planning import plan_search, study_budget
 from mlcluster.cli.ray_local import is_on_cluster
 from mlcluster.cli.records import study_from_json, study_to_json
 from mlcluster.cli.run_context import RunContext
 from mlcluster.cli.warm_start import HISTORY_ARTIFACT, with_first_trials
 from mlcluster.cli.workspace import RunFolder, write_json
+from mlcluster.cost import savings_line
 from mlcluster.data import DatasetSnapshot
 from mlcluster.errors import BudgetExhausted, ClusterError, SpecError
 from mlcluster.search import BestFamiliesSource, RandomWithinFamily, SearchPolicy
@@ -79,6 +82,8 @@ def run_tune_stage(
         f"{len(result.trials)} trials for ${result.usd:.4f} in {result.seconds:.0f} s, "
         f"best {result.metric} {best.value:.4f} ({best.family} {best.trial_id})",
     )
+    if (saved := savings_line(node_savings(context.run))) is not None:
+        context.progress.say(f"         {saved}")
     return result
 
 
@@ -108,7 +113,7 @@ def _search(context: RunContext, snapshot: DatasetSnapshot, tracker: Callable[[]
         folder=context.run.study,
         progress=context.progress.study,
         together=_trainer_together(data, checkpoints, plan.metric, measure),
-        nodes=context.nodes,
+        nodes=study_nodes(context),
     )
     write_json(context.run.study / _RESULT_FILE, study_to_json(result))
     write_json(

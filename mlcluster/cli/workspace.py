@@ -36,7 +36,7 @@ class Workspace:
     @classmethod
     def of(cls, project_folder: Path, project: str) -> Workspace:
         """The workspace of the project whose file lies in `project_folder`."""
-        home = _home()
+        home = workspaces_home()
         return cls(root=home / project if home else project_folder / ".mlcluster")
 
     @property
@@ -64,7 +64,7 @@ class Workspace:
         prefix = "sqlite:///"
         if not uri.startswith(prefix) or uri.startswith(prefix + "/"):
             return uri
-        base = self.root if _home() else self.root.parent
+        base = self.root if workspaces_home() else self.root.parent
         return f"{prefix}{(base / uri[len(prefix) :]).resolve()}"
 
     def has_tracking(self, uri: str) -> bool:
@@ -107,20 +107,25 @@ class Workspace:
             raise SpecError("this project has no run yet; start one with `mlcluster run` or `mlcluster tune`.")
         return runs[-1]
 
+    def find_run(self, key: str, *, name: str | None = None) -> RunFolder | None:
+        """The run of this `name`, whatever its key; without one the newest if it is of the same `key`."""
+        runs = self.runs()
+        if name is not None:
+            return next((run for run in runs if run.name == name), None)
+        return runs[-1] if runs and runs[-1].key == key else None
+
     def open_run(self, key: str, *, fresh: bool, name: str | None = None) -> RunFolder:
-        """The run of this `name`, or without one the newest if it is of the same `key`; else a new one.
+        """The run that `find_run` finds, else a new one.
 
         Raises:
             SpecError: the name is that of a run of another key, or `fresh` asks for a second one of it.
         """
-        runs = self.runs()
-        named = next((run for run in runs if name is not None and run.name == name), None)
-        if named is not None:
-            _check_same(named, key, fresh=fresh)
-            return named
-        if runs and not fresh and name is None and runs[-1].key == key:
-            return runs[-1]
-        number = 1 + max((run.number for run in runs), default=0)
+        found = self.find_run(key, name=name)
+        if found is not None and name is not None:
+            _check_same(found, key, fresh=fresh)
+        if found is not None and not fresh:
+            return found
+        number = 1 + max((run.number for run in self.runs()), default=0)
         run = RunFolder(path=self.root / "runs" / f"{number:04d}-{key}")
         run.path.mkdir(mode=0o700, parents=True)
         if name is not None:
@@ -208,7 +213,7 @@ def _check_same(named: RunFolder, key: str, *, fresh: bool) -> None:
         )
 
 
-def _home() -> Path | None:
+def workspaces_home() -> Path | None:
     """The folder of all workspaces, where they do not lie beside their project files."""
     home = os.environ.get(HOME_VARIABLE)
     if home:

@@ -19,6 +19,7 @@ from mlcluster.cluster.plan import ClusterPlan, NodeType
 from mlcluster.cluster.price_list import NodePrice, PriceList, read_price_list
 from mlcluster.cluster.pricing import PricedType, price_findings, price_types
 from mlcluster.cluster.reading import read_plan
+from mlcluster.cluster.release import Release, StudyNode, nodes_to_release
 from mlcluster.cluster.security import secret_file_findings, security_findings
 from mlcluster.cluster.slots import SlotPrice, cheapest_slot
 from mlcluster.cluster.spot import spot_findings
@@ -39,9 +40,11 @@ __all__ = [
     "NodeType",
     "PriceList",
     "PricedType",
+    "Release",
     "Request",
     "SlotPrice",
     "SpeedUp",
+    "StudyNode",
     "best_static_plan",
     "capacity_findings",
     "cheapest_slot",
@@ -50,6 +53,7 @@ __all__ = [
     "halving_stages",
     "kube_cluster",
     "kube_findings",
+    "nodes_to_release",
     "placeholder_findings",
     "plan_nodes",
     "price_findings",

@@ -70,13 +70,19 @@ class LeavingNodes:
     def __init__(self) -> None:
         self._asked_at = -math.inf
         self._node_ids: frozenset[str] = frozenset()
+        self._ever: set[str] = set()
 
     def has(self, node_id: str) -> bool:
         """Whether the machine is one of them; asked for once a second at most."""
         if time.monotonic() - self._asked_at > _LEAVING_SECONDS:
             self._asked_at = time.monotonic()
             self._node_ids = frozenset(ray._private.worker.global_worker.gcs_client.get_draining_nodes())
+            self._ever |= self._node_ids
         return node_id in self._node_ids
+
+    def had(self, node_id: str) -> bool:
+        """Whether it was one of them before it went."""
+        return self.has(node_id) or node_id in self._ever
 
 
 def _missing() -> tuple[str, ...] | None:

@@ -11,9 +11,10 @@ from mlcluster.cost.forecast import Forecast, StageForecast
 from mlcluster.cost.lease import LeaseTerms, NodeLease
 from mlcluster.cost.ledger import Ledger, LedgerEntry, read_ledger
 from mlcluster.cost.node_bill import NodeAccount, NodesBill, node_bill
-from mlcluster.cost.node_history import NodeHistory, Span, Stage, Work, read_node_history
+from mlcluster.cost.node_history import GivenUp, NodeHistory, Span, Stage, Work, read_node_history
 from mlcluster.cost.node_log import Node, NodeLog, NoNodeLog
 from mlcluster.cost.prices import PriceBook
+from mlcluster.cost.savings import Saving, savings, savings_line
 from mlcluster.cost.workers import WorkerKind, all_slots_usd_per_second, cpu_workers, gpu_workers
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "CostModel",
     "Duration",
     "Forecast",
+    "GivenUp",
     "LeaseTerms",
     "Ledger",
     "LedgerEntry",
@@ -32,6 +34,7 @@ __all__ = [
     "NodeLog",
     "NodesBill",
     "PriceBook",
+    "Saving",
     "Span",
     "Stage",
     "StageForecast",
@@ -44,4 +47,6 @@ __all__ = [
     "read_bills",
     "read_ledger",
     "read_node_history",
+    "savings",
+    "savings_line",
 ]

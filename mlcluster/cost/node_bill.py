@@ -43,6 +43,8 @@ class NodesBill:
     accounts: tuple[NodeAccount, ...]
     trials: Mapping[str, int]
     stages: Mapping[str, int]
+    lost_by_cause: Mapping[str, int]
+    """Parts of what was lost, by cause, as far as one is known."""
 
     @property
     def nano_usd(self) -> int:
@@ -66,6 +68,7 @@ def node_bill(history: NodeHistory) -> NodesBill:
     """Each millisecond of each node in which the run was driven, to whoever held it."""
     trials: defaultdict[str, int] = defaultdict(int)
     stages: defaultdict[str, int] = defaultdict(int)
+    by_cause: defaultdict[str, int] = defaultdict(int)
     by_node: defaultdict[str, list[Work]] = defaultdict(list)
     for work in history.work:
         by_node[work.node_id].append(work)
@@ -85,6 +88,8 @@ def node_bill(history: NodeHistory) -> NodesBill:
                 stages[owner] += part
             elif owner is not None and works[owner].is_lost:
                 lost += part
+                if works[owner].cause:
+                    by_cause[works[owner].cause] += part
             elif owner is not None:
                 _split(trials, works[owner], part)
         idle = parts.get(None, 0)
@@ -99,7 +104,7 @@ def node_bill(history: NodeHistory) -> NodesBill:
             )
         )
     present = tuple(account for account in accounts if account.milliseconds)
-    return NodesBill(accounts=present, trials=dict(trials), stages=dict(stages))
+    return NodesBill(accounts=present, trials=dict(trials), stages=dict(stages), lost_by_cause=dict(by_cause))
 
 
 def apportion(total: int, weights: Sequence[Fraction | int]) -> list[int]:

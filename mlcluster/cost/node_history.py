@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from mlcluster.cost.node_log import Node, is_being_written
+from mlcluster.cost.node_log import LOOK_SECONDS, Node, is_being_written
 from mlcluster.errors import ClusterError
 
 
@@ -31,6 +32,8 @@ class Work:
     """Seconds by trial that was trained: how the work is split among them. One at least."""
     is_lost: bool = False
     """Nothing came of it: its worker, its node or its driver went before it had reported, or the training raised."""
+    cause: str = ""
+    """Why it was lost, where that is known."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,6 +45,16 @@ class Stage:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class GivenUp:
+    """A node that the search let go before its end."""
+
+    node_id: str
+    span: Span
+    """From then until the end of the search, or of its driver: without it, the node would have been kept for that."""
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class NodeHistory:
     """`drivers` are the spans in which the run was driven: outside of them its nodes are not its own."""
 
@@ -49,10 +62,14 @@ class NodeHistory:
     work: tuple[Work, ...] = ()
     stages: tuple[Stage, ...] = ()
     drivers: tuple[Span, ...] = ()
+    given_up: tuple[GivenUp, ...] = ()
 
 
 def read_node_history(path: Path) -> NodeHistory:
     """What the file tells. Work that had not ended when a driver died is lost; while one lives, it is under way.
+
+    Nothing tells when a driver was killed: it is taken to have lived until its next look would have come, or the next
+    driver, so that at most `LOOK_SECONDS` are on the bill that were not its own, and none of its own are missing.
 
     Raises:
         ClusterError: a line before the last is damaged.
@@ -75,6 +92,8 @@ class _Reader:
     work: list[Work] = field(default_factory=list)
     stages: list[Stage] = field(default_factory=list)
     drivers: list[Span] = field(default_factory=list)
+    given_up: list[GivenUp] = field(default_factory=list)
+    open_given_up: dict[str, dict[str, Any]] = field(default_factory=dict)
     open_work: dict[str, dict[str, Any]] = field(default_factory=dict)
     open_stages: dict[str, float] = field(default_factory=dict)
     opened_at: float | None = None
@@ -83,7 +102,7 @@ class _Reader:
     def take(self, line: dict[str, Any]) -> None:
         operation, at = str(line.pop("op")), float(line.pop("at"))
         if operation == "open":
-            self._end_driver(is_lost=True)
+            self._end_killed_driver(not_after=at)
             self.opened_at = at
         self.last_at = max(self.last_at, at)
         match operation:
@@ -95,11 +114,17 @@ class _Reader:
             case "begin":
                 self.open_work[line["worker"]] = {**line, "begin": at}
             case "end":
-                self._end_work(line["worker"], at, line["seconds"], is_lost=line["is_lost"])
+                self._end_work(
+                    line["worker"], at, line["seconds"], is_lost=line["is_lost"], cause=line.get("cause", "")
+                )
             case "stage":
                 self.open_stages[line["stage"]] = at
             case "stage_end":
                 self._end_stage(line["stage"], at)
+            case "given_up":
+                self.open_given_up[line["node_id"]] = {**line, "begin": at}
+            case "search_end":
+                self._end_search(at)
             case "close":
                 self._end_driver(is_lost=True)
             case "open" | "alive":
@@ -108,12 +133,16 @@ class _Reader:
                 raise ValueError(operation)
 
     def history(self, *, is_running: bool) -> NodeHistory:
-        self._end_driver(is_lost=not is_running)
+        if is_running:
+            self._end_driver(is_lost=False)
+        else:
+            self._end_killed_driver()
         return NodeHistory(
             nodes=tuple(self.nodes.values()),
             work=tuple(self.work),
             stages=tuple(self.stages),
             drivers=tuple(self.drivers),
+            given_up=tuple(self.given_up),
         )
 
     def _release(self, line: Mapping[str, Any]) -> None:
@@ -121,7 +150,9 @@ class _Reader:
         node = Node(**line) if known is None else replace(known, released_at=line["released_at"])
         self.nodes[node.node_id] = node
 
-    def _end_work(self, worker: str, at: float, seconds: Mapping[str, float], *, is_lost: bool) -> None:
+    def _end_work(
+        self, worker: str, at: float, seconds: Mapping[str, float], *, is_lost: bool, cause: str = ""
+    ) -> None:
         begun = self.open_work.pop(worker)
         work = Work(
             node_id=begun["node_id"],
@@ -129,11 +160,24 @@ class _Reader:
             resources=begun["resources"],
             trials=seconds or dict.fromkeys(begun["trials"], 1.0),
             is_lost=is_lost,
+            cause=cause,
         )
         self.work.append(work)
 
     def _end_stage(self, stage: str, at: float) -> None:
         self.stages.append(Stage(name=stage, span=Span(begin=self.open_stages.pop(stage), end=at)))
+
+    def _end_search(self, at: float) -> None:
+        for line in self.open_given_up.values():
+            span = Span(begin=line["begin"], end=at)
+            self.given_up.append(GivenUp(node_id=line["node_id"], span=span, reason=line["reason"]))
+        self.open_given_up.clear()
+
+    def _end_killed_driver(self, *, not_after: float = math.inf) -> None:
+        """One that has left the file open, and may have lived for some seconds more."""
+        if self.opened_at is not None:
+            self.last_at = min(self.last_at + LOOK_SECONDS, max(self.last_at, not_after))
+        self._end_driver(is_lost=True)
 
     def _end_driver(self, *, is_lost: bool) -> None:
         """The driver has left the file: what was under way ended with its last line."""
@@ -141,6 +185,7 @@ class _Reader:
             self._end_work(worker, self.last_at, {}, is_lost=is_lost)
         for stage in list(self.open_stages):
             self._end_stage(stage, self.last_at)
+        self._end_search(self.last_at)
         if self.opened_at is not None:
             self.drivers.append(Span(begin=self.opened_at, end=self.last_at))
             self.opened_at = None

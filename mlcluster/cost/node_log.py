@@ -20,6 +20,9 @@ from typing import Any
 from mlcluster.cost.line_file import cut_torn_line, open_locked
 from mlcluster.cost.prices import SECONDS_PER_HOUR
 
+LOOK_SECONDS = 5.0
+"""From one look at the cluster to the next. A driver that is killed lived for so long at most after its last line."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Node:
@@ -49,17 +52,33 @@ class NoNodeLog:
         """What all nodes that are there cost now, as far as that is known."""
         return 0.0
 
+    @property
+    def present(self) -> tuple[Node, ...]:
+        """Those that the last look has found."""
+        return ()
+
     def begin_work(self, worker: str, *, node_id: str, resources: Mapping[str, float], trials: Sequence[str]) -> None:
         """`worker`, on that node, holds so much of it for these trials from now on."""
 
-    def end_work(self, worker: str, *, seconds: Mapping[str, float] | None = None, is_lost: bool = False) -> None:
-        """What it was handed has ended; `seconds` is how it splits among the trials, evenly where it is left out."""
+    def end_work(
+        self, worker: str, *, seconds: Mapping[str, float] | None = None, is_lost: bool = False, cause: str = ""
+    ) -> None:
+        """What it was handed has ended; `seconds` is how it splits among the trials, evenly where it is left out.
+
+        `cause` is why it was lost, where that is known.
+        """
 
     def begin_stage(self, stage: str) -> None:
         """All nodes are there for this stage from now on."""
 
     def end_stage(self, stage: str) -> None:
         """They no longer are."""
+
+    def give_up(self, node_id: str, *, reason: str) -> None:
+        """The search has let a node go before its end."""
+
+    def end_search(self) -> None:
+        """Until now the search would have kept the nodes that it gave up."""
 
 
 class NodeLog(NoNodeLog):
@@ -75,13 +94,20 @@ class NodeLog(NoNodeLog):
         self._lock = threading.Lock()
         self._present: dict[str, Node] = {}
         self._gone: set[str] = set()
+        self._given_up: set[str] = set()
+        """Of those present too, until the next look."""
         self._file = open_locked(path)
         cut_torn_line(path)
         self._append("open")
 
     @property
     def usd_per_second(self) -> float:
-        return sum((node.usd_per_hour or 0.0) / SECONDS_PER_HOUR for node in list(self._present.values()))
+        staying = [node for node in self.present if node.node_id not in self._given_up]
+        return sum((node.usd_per_hour or 0.0) / SECONDS_PER_HOUR for node in staying)
+
+    @property
+    def present(self) -> tuple[Node, ...]:
+        return tuple(self._present.values())
 
     def see(self, nodes: Sequence[Node]) -> None:
         """One look at the cluster: those that are there, and those that the cluster remembers as gone."""
@@ -102,14 +128,24 @@ class NodeLog(NoNodeLog):
     def begin_work(self, worker: str, *, node_id: str, resources: Mapping[str, float], trials: Sequence[str]) -> None:
         self._append("begin", worker=worker, node_id=node_id, resources=dict(resources), trials=list(trials))
 
-    def end_work(self, worker: str, *, seconds: Mapping[str, float] | None = None, is_lost: bool = False) -> None:
-        self._append("end", worker=worker, seconds=dict(seconds or {}), is_lost=is_lost)
+    def end_work(
+        self, worker: str, *, seconds: Mapping[str, float] | None = None, is_lost: bool = False, cause: str = ""
+    ) -> None:
+        named = {"cause": cause} if cause else {}
+        self._append("end", worker=worker, seconds=dict(seconds or {}), is_lost=is_lost, **named)
 
     def begin_stage(self, stage: str) -> None:
         self._append("stage", stage=stage)
 
     def end_stage(self, stage: str) -> None:
         self._append("stage_end", stage=stage)
+
+    def give_up(self, node_id: str, *, reason: str) -> None:
+        self._given_up.add(node_id)
+        self._append("given_up", node_id=node_id, reason=reason)
+
+    def end_search(self) -> None:
+        self._append("search_end")
 
     def close(self) -> None:
         """The run has ended; what the nodes cost from here on is no longer its."""

@@ -30,7 +30,7 @@ from mlcluster.data.images import ImagePartial
 from mlcluster.data.joins import JoinReport
 from mlcluster.data.labels.filling import read_labelled_source
 from mlcluster.data.profile_html import render_html
-from mlcluster.data.profile_pass import ProfileKind, profile_kind, read_for_profile
+from mlcluster.data.profile_pass import ProfileKind, ProfileReading, profile_kind, read_for_profile
 from mlcluster.data.profile_text import render_text
 from mlcluster.data.schema import FeatureColumn, ImageShape, TableSchema
 from mlcluster.data.source import Source
@@ -156,17 +156,13 @@ def profile(
         is_lenient=is_lenient,
     )
     rows = reading.rows
-    schema = TableSchema(features=tuple(features), target=rows.target)
     labels = np.concatenate(rows.labels)
-    findings += [*gathered.findings, *noted, *rows.findings, *row_findings(reading.hashes, hash_mask(source.num_rows))]
-    train = reading.sample.train
-    findings += column_findings(train, schema) if train.num_rows else []
     drift = measure_drift(reading.sample.table, spec.time, sampled) if spec.time else None
-    if drift is not None:  # of what counts up with the rows, that is said already
-        findings += drift.findings(frozenset(each.column or "" for each in findings if each.kind == "id_like"))
-    findings += thin_findings(train, covered, spec.augment.coverage, share=reading.sample.share)
-    association = measure_association(train, plain, rows.target)
-    findings += [*duplicate_columns(reading.columns), *mixed_types(reading.partials)]
+    findings += [*gathered.findings, *noted, *row_findings(reading.hashes, hash_mask(source.num_rows))]
+    schema = TableSchema(features=tuple(features), target=rows.target)
+    findings += _read_findings(reading, schema, drift, known=findings)
+    findings += thin_findings(reading.sample.train, covered, spec.augment.coverage, share=reading.sample.share)
+    association = measure_association(reading.sample.train, plain, rows.target)
     told = association.values if association is not None else {}
     return DataProfile(
         source=spec.source,
@@ -186,6 +182,17 @@ def profile(
         sources=gathered.records,
         joins=gathered.joins,
     )
+
+
+def _read_findings(
+    reading: ProfileReading, schema: TableSchema, drift: DriftOverTime | None, *, known: Sequence[Finding]
+) -> list[Finding]:
+    """What the rows and the columns say of themselves once they are read, beside what is `known`."""
+    train = reading.sample.train
+    found = [*reading.rows.findings, *(column_findings(train, schema) if train.num_rows else [])]
+    if drift is not None:  # of what counts up with the rows, that is said already
+        found += drift.findings(frozenset(each.column or "" for each in (*known, *found) if each.kind == "id_like"))
+    return [*found, *duplicate_columns(reading.columns), *mixed_types(reading.partials)]
 
 
 def _features(spec: DataSpec, source: Source) -> tuple[list[FeatureColumn], list[Finding]]:

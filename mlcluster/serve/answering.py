@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -17,19 +16,18 @@ from mlcluster.serve.predictor import Prediction, Predictor
 from mlcluster.serve.record_layout import RecordLayout
 from mlcluster.serve.records import Answered, RecordSink
 from mlcluster.serve.tensors import input_specs, output_specs
+from mlcluster.serve.tracing import RequestIds
 
 _FEW_VALUES = 64
 """Up to here a look at each value beats numpy."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Received:
-    """A request as it came; `started` is of `time.perf_counter`."""
+class Received(NamedTuple):
+    """A request as it came; `started` is of `time.perf_counter`. A tuple: it is made in a third of the time."""
 
     body: bytes
     started: float
-    request_id: str | None = None
-    trace_id: str | None = None
+    ids: RequestIds
     doubles: npt.NDArray[np.float64] | None = None
     """As `Encoded.doubles`."""
 
@@ -74,8 +72,7 @@ class Answering:
                 request.doubles,
                 prediction.scores,
                 request.body,
-                request.request_id,
-                request.trace_id,
+                request.ids,
             )
         )
         return prediction_id

@@ -10,16 +10,20 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import orjson
 
 from mlcluster.serve.answering import Answering, Received
+from mlcluster.serve.deadline import Deadline, names_deadline
 from mlcluster.serve.fast_requests import FastReader, FastRequest
 from mlcluster.serve.inference_protocol import infer_response
+from mlcluster.serve.negotiation import wanted_form
 from mlcluster.serve.predictor import Prediction
-from mlcluster.serve.reception import REQUEST_ID, InFlight, plain_id
+from mlcluster.serve.reception import InFlight
 from mlcluster.serve.row_encoder import RowEncoder
 from mlcluster.serve.tensors import input_specs, output_specs
+from mlcluster.serve.tracing import RequestIds
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +36,11 @@ _HEADER_LENGTH = b"inference-header-content-length"
 Headers = Mapping[bytes, bytes]
 _Respond = Callable[[FastRequest, Prediction, str], tuple[bytes, int | None]]
 _Read = Callable[[bytes, Headers], FastRequest | None]
+
+
+@lru_cache(maxsize=64)
+def _is_for_json(accept: bytes) -> bool:
+    return wanted_form(accept.decode("latin-1")) == "json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +105,7 @@ class FastAnswers:
         return (
             headers.get(b"content-type") in self._routes[path].media_types
             and b"content-encoding" not in headers
+            and (b"accept" not in headers or _is_for_json(headers[b"accept"]))
             and announced.isdigit()
             and len(announced) < 7
             and int(announced) <= self.max_body_bytes
@@ -105,7 +115,10 @@ class FastAnswers:
     def answer(self, path: str, headers: Headers, body: bytes, started: float) -> FastAnswer | None:
         """The response, counted and recorded; `started` is of `time.perf_counter`."""
         route = self._routes[path]
+        ids = RequestIds.of(headers)
         try:
+            if names_deadline(headers) and self._is_late(headers, started):
+                return None
             request = route.read(body, headers)
             if request is None or self._encoder is None:
                 return None
@@ -113,7 +126,7 @@ class FastAnswers:
             if encoded is None:
                 return None
             prediction = self._answering.predictor.predict_matrix(encoded.matrix)
-            received = Received(body=body, started=started, doubles=encoded.doubles)
+            received = Received(body=body, started=started, ids=ids, doubles=encoded.doubles)
             prediction_id = self._answering.settle(request.columns, prediction, received)
             content, document_length = route.respond(request, prediction, prediction_id)
         except Exception:
@@ -128,9 +141,13 @@ class FastAnswers:
         if document_length is not None:
             sent.append((_HEADER_LENGTH, b"%d" % document_length))
         if self._echo_request_id:
-            sent.append((REQUEST_ID, plain_id(headers.get(REQUEST_ID))))
+            sent += ids.headers
         self._metrics.count_request(route.template, 200, time.perf_counter() - started)
         return FastAnswer(sent, content)
+
+    def _is_late(self, headers: Headers, started: float) -> bool:
+        default_seconds = self.in_flight.limits.timeout_seconds
+        return Deadline.of(headers, started=started, default_seconds=default_seconds).has_passed
 
     def _read_infer(self, body: bytes, headers: Headers) -> FastRequest | None:
         return self._reader.infer(body, headers.get(_HEADER_LENGTH))

@@ -10,6 +10,7 @@ from typing import Any, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from mlcluster.serve.careful import CarefulAnswers
 from mlcluster.serve.fast_answers import FastAnswers
 from mlcluster.serve.reception import DEADLINE_KEY
 
@@ -17,9 +18,11 @@ from mlcluster.serve.reception import DEADLINE_KEY
 class FastPath:
     """An ASGI application around `careful`, which gets every request that `answers` leave, its body included."""
 
-    def __init__(self, careful: ASGIApp, answers: FastAnswers) -> None:
+    def __init__(self, careful: ASGIApp, answers: FastAnswers, *, by_columns: CarefulAnswers) -> None:
         self.careful = careful
         self.answers = answers
+        self.by_columns = by_columns
+        """What the application answers from, for those who come by another protocol than HTTP."""
         self._paths = answers.paths
         self._in_flight = answers.in_flight
 

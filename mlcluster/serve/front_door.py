@@ -18,8 +18,8 @@ from mlcluster.errors import ClusterError
 from mlcluster.serve.front_files import FrontFiles
 from mlcluster.serve.front_loads import SOME_LOAD, FrontLoads
 from mlcluster.serve.front_plan import FrontPlan
-from mlcluster.serve.front_process import FrontProcess
-from mlcluster.serve.haproxy_config import APP_KEY
+from mlcluster.serve.front_process import FrontProcess, check_free
+from mlcluster.serve.haproxy_config import APP_KEY, GRPC_BACKEND
 from mlcluster.serve.haproxy_socket import command, mapping, read_loads
 from mlcluster.serve.replica_slots import ReplicaSlots, ReplicaSocket
 
@@ -43,6 +43,8 @@ class FrontDoor:
         self._process = FrontProcess(self._files, watched_pid=watched_pid)
         self._loads = FrontLoads()
         self._slots = self._files.kept_slots(plan)
+        if plan.grpc is not None and not self._process.is_alive:
+            check_free(plan.grpc)
         self._files.write(plan, self._slots)
         self.watch()
 
@@ -72,6 +74,8 @@ class FrontDoor:
             if plan == self._plan:
                 return
             has_moved = plan.public != self._plan.public
+            if plan.grpc not in (None, self._plan.grpc):
+                check_free(plan.grpc)
             kept = self._slots.taken
             self._plan = plan
             self._slots = ReplicaSlots(plan.num_slots, plan.app)
@@ -124,6 +128,10 @@ class FrontDoor:
         with self._lock:
             try:
                 by_index, num_queued = read_loads(self._files.admin_socket)
+                if self._plan.grpc is not None:
+                    of_grpc, num_more = read_loads(self._files.admin_socket, GRPC_BACKEND)
+                    by_index = {index: load + of_grpc[index] for index, load in by_index.items() if index in of_grpc}
+                    num_queued += num_more
             except ClusterError as error:
                 log.debug("%s", error)
                 return

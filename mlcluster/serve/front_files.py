@@ -22,6 +22,7 @@ from mlcluster.serve.haproxy_config import (
     FrontConfig,
     haproxy_config,
 )
+from mlcluster.serve.haproxy_grpc import grpc_config
 from mlcluster.serve.private_file import replace_private
 from mlcluster.serve.replica_slots import ReplicaSlots, Slot
 
@@ -64,7 +65,10 @@ class FrontFiles:
         )
         self._write_access(plan.access)
         replace_private(self.app_map, f"{APP_KEY} /{plan.app or '-'}\n")
-        replace_private(self.config, haproxy_config(config))
+        text = haproxy_config(config)
+        if plan.grpc is not None:
+            text += grpc_config(config, public=plan.grpc, slots=slots.grpc_addresses)
+        replace_private(self.config, text)
         replace_private(self._plan, _PLAN.dump_json(plan).decode())
         replace_private(self._slots, _SLOTS.dump_json(slots.taken).decode())
 

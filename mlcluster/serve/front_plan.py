@@ -25,6 +25,8 @@ class FrontPlan:
     public: Address
     waiting_room: Address
     """Ray Serve's own proxy."""
+    grpc: Address | None = None
+    """Where it speaks gRPC; None for nowhere."""
     num_slots: int
     """Replicas at one time, those that start and end during an update included."""
     limits: FrontLimits = field(default_factory=FrontLimits)

@@ -100,11 +100,20 @@ class FrontProcess:
             return False
 
 
-def _listen(public: Address) -> socket.socket:
+def check_free(grpc: Address) -> None:
+    """Nothing, if HAProxy, which opens this port itself, will find it free.
+
+    Raises:
+        ClusterError: something else has it.
+    """
+    _listen(grpc, key="serve.grpc_port").close()
+
+
+def _listen(public: Address, *, key: str = "serve.port") -> socket.socket:
     try:
         return front_keeper.listen(public.host, public.port)
     except OSError as error:
         raise ClusterError(
-            f"serve.port = {public.port} on {public.host} cannot be opened ({error.strerror}); end what listens there, "
+            f"{key} = {public.port} on {public.host} cannot be opened ({error.strerror}); end what listens there, "
             "or choose another port."
         ) from error

@@ -8,10 +8,11 @@ Which application of Ray Serve that is stands in a map, so that a new version ta
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from mlcluster.serve.front_only import FRONT_HEADER
+from mlcluster.serve.haproxy_requests import TRACE_MEMBERS, deadline_rules, naming_rules, renaming_rules
 from mlcluster.serve.problem import MEDIA_TYPE, RequestError
 from mlcluster.serve.readiness import READY_PATH
 
@@ -25,15 +26,20 @@ RATE_MAP = "rates.map"
 QUOTA_MAP = "quotas.map"
 """Name of a key -> within a day."""
 CERTIFICATE = "tls.pem"
+FRONT_METRICS = "/metrics/front"
+"""The front's own counts, of all replicas, by HAProxy's exporter for Prometheus."""
 BACKEND = "model"
+GRPC_BACKEND = "grpc"
 APP_KEY = "app"
 """The one key of the map: which application of Ray Serve the waiting room asks."""
+_NEED_A_KEY = ("method POST", f"path /metrics {FRONT_METRICS}")
 _BUFFER_BYTES = 128 * 1024
 """Of a request, what can be sent again to another replica: 16 KiB, the default, is a batch of a hundred rows."""
 _KEPT_SECONDS = 60.0
 """For the next request on a connection that is kept."""
-_RETRIED = "conn-failure empty-response junk-response response-timeout 500 502 503"
-"""Predictions change nothing, so they may be repeated. 500: what Ray Serve's proxy says of a replica that has died."""
+_RETRIED = "conn-failure empty-response junk-response 500 502 503"
+"""Predictions change nothing, so they may be repeated. 500: what Ray Serve's proxy says of a replica that has died. An
+answer that comes too late is not asked for again: the time that the request had is over."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -135,7 +141,7 @@ def _defaults(limits: FrontLimits) -> list[str]:
         "  option idle-close-on-response",
         "  timeout connect 1s",
         "  timeout check 5s",
-        f"  timeout queue {_ms(limits.queue_seconds)}",
+        f"  timeout queue {_ms(min(limits.queue_seconds, limits.answer_seconds))}",
         f"  timeout server {_ms(limits.answer_seconds)}",
         *(_refusal(status, detail) for status, detail in _REFUSALS.items()),
     ]
@@ -149,11 +155,9 @@ def _frontend(config: FrontConfig) -> list[str]:
     return [
         "frontend door",
         f"  bind {config.bind}{tls}",
-        # A client's own id stays where it is plain text.
-        r"  http-request set-header x-request-id %[uuid] unless { req.fhdr(x-request-id) -m reg ^[!-~]{1,128}$ }",
-        "  http-request set-var(txn.id) req.fhdr(x-request-id)",
-        "  http-after-response set-header x-request-id %[var(txn.id)] if { var(txn.id) -m found }",
-        *(_keys(config) if config.asks_for_keys else ()),
+        *naming_rules(),
+        *(key_rules(config, _NEED_A_KEY, _return) if config.asks_for_keys else ()),
+        f"  http-request use-service prometheus-exporter if {{ path {FRONT_METRICS} }}",
         f"  http-request {_return(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
         f"  http-request wait-for-body time {_ms(limits.header_seconds)} if METH_POST",
         # After the wait: requests that come at once would all be asked before the first of them takes its place.
@@ -162,14 +166,14 @@ def _frontend(config: FrontConfig) -> list[str]:
     ]
 
 
-def _keys(config: FrontConfig) -> list[str]:
-    """What predicts or tells numbers asks for a key; the page, the documentation and the health do not."""
+def key_rules(config: FrontConfig, needed: Sequence[str], refusal: Callable[[int, str], str]) -> list[str]:
+    """Of a frontend: requests for which one of `needed` holds ask for a key; `refusal`, of a status and a reason, says
+    that it is not there, or has had its requests. The page, the documentation and the health ask for none."""
     unknown = "The request bears no key that is known here; send `authorization: Bearer KEY`."
     fast = "The key has had its requests of this second; try again in one."
     spent = "The key has had its requests of the last 24 hours; try again later, or ask for a larger quota."
     return [
-        "  acl needs_key method POST",
-        "  acl needs_key path /metrics",
+        *(f"  acl needs_key {condition}" for condition in needed),
         "  http-request set-var(txn.secret) req.hdr(x-api-key)",
         "  http-request set-var(txn.secret) req.hdr(authorization),field(2,' ') "
         "if { req.hdr(authorization) -m beg -i 'bearer ' }",
@@ -178,12 +182,17 @@ def _keys(config: FrontConfig) -> list[str]:
         "  http-request unset-var(txn.secret)",
         "  http-request del-header authorization",
         "  http-request del-header x-api-key",
-        f"  http-request {_return(401, unknown)} hdr www-authenticate Bearer if needs_key !{{ var(txn.key) -m found }}",
+        f"  http-request {refusal(401, unknown)} hdr www-authenticate Bearer if needs_key !{{ var(txn.key) -m found }}",
         "  http-request track-sc0 var(txn.key) table rates if needs_key",
         "  http-request track-sc1 var(txn.key) table quotas if needs_key",
-        *_limit("rate", 0, config.file(RATE_MAP), _return(429, fast) + " hdr retry-after 1"),
-        *_limit("quota", 1, config.file(QUOTA_MAP), _return(429, spent) + " hdr retry-after 3600"),
+        *_limit("rate", 0, config.file(RATE_MAP), refusal(429, fast) + " hdr retry-after 1"),
+        *_limit("quota", 1, config.file(QUOTA_MAP), refusal(429, spent) + " hdr retry-after 3600"),
     ]
+
+
+def secret_rules(config: FrontConfig) -> list[str]:
+    """Of a backend: by what its replicas know the front."""
+    return [f"  http-request set-header {FRONT_HEADER} {config.replica_secret}"] if config.replica_secret else []
 
 
 def _limit(name: str, counter: int, limits: str, refusal: str) -> list[str]:
@@ -212,11 +221,12 @@ def _backend(config: FrontConfig) -> list[str]:
     secret = f" hdr {FRONT_HEADER} {config.replica_secret}" if config.replica_secret else ""
     return [
         f"backend {BACKEND}",
-        *([f"  http-request set-header {FRONT_HEADER} {config.replica_secret}"] if secret else []),
+        *secret_rules(config),
         "  balance leastconn",
         "  option redispatch 1",
         f"  retries {limits.num_retries}",
         f"  retry-on {_RETRIED}",
+        *deadline_rules(limits.answer_seconds),
         # A machine that vanishes closes nothing: without these its requests would wait for the whole timeout.
         "  option srvtcpka",
         "  srvtcpka-idle 2s",
@@ -237,6 +247,7 @@ def _waiting_room(config: FrontConfig) -> list[str]:
         "frontend waiting",
         f"  bind unix@{config.file(WAITING_SOCKET)} mode 600",
         f"  http-request del-header {FRONT_HEADER}",
+        *renaming_rules(),
         f"  http-request set-path %[str({APP_KEY}),map({config.file(APP_MAP)})]%[path]",
         "  default_backend serve",
         "backend serve",
@@ -268,8 +279,8 @@ def _return(status: int, detail: str) -> str:
 
 
 def _content(status: int, detail: str) -> str:
-    body = RequestError(status, detail).encoded().decode().replace("'", "\\u0027")
-    return f"content-type {MEDIA_TYPE} string '{body}'"
+    body = RequestError(status, detail).encoded(TRACE_MEMBERS).decode().replace("'", "\\u0027")
+    return f"content-type {MEDIA_TYPE} lf-string '{body}'"
 
 
 def _ms(seconds: float) -> str:

@@ -14,9 +14,9 @@ from mlcluster.serve.haproxy_config import BACKEND, Address, slot_name
 _TIMEOUT_SECONDS = 2.0
 
 
-def enabling(index: int, address: Address) -> tuple[str, ...]:
+def enabling(index: int, address: Address, backend: str = BACKEND) -> tuple[str, ...]:
     """Commands that put a replica into a slot, and send requests to it."""
-    server = f"{BACKEND}/{slot_name(index)}"
+    server = f"{backend}/{slot_name(index)}"
     return (
         f"set server {server} addr {address.host} port {address.port}",
         f"set server {server} state ready",
@@ -25,14 +25,14 @@ def enabling(index: int, address: Address) -> tuple[str, ...]:
     )
 
 
-def draining(index: int) -> tuple[str, ...]:
+def draining(index: int, backend: str = BACKEND) -> tuple[str, ...]:
     """Commands after which a slot gets no new request; those in flight go on."""
-    return (f"set server {BACKEND}/{slot_name(index)} state drain",)
+    return (f"set server {backend}/{slot_name(index)} state drain",)
 
 
-def freeing(index: int) -> tuple[str, ...]:
+def freeing(index: int, backend: str = BACKEND) -> tuple[str, ...]:
     """Commands that take a slot out of use."""
-    return (f"set server {BACKEND}/{slot_name(index)} state maint",)
+    return (f"set server {backend}/{slot_name(index)} state maint",)
 
 
 def mapping(file: Path, key: str, value: str) -> str:
@@ -48,14 +48,19 @@ class ServerLoad:
     num_requests: int
     """Since HAProxy has started."""
 
+    def __add__(self, other: ServerLoad) -> ServerLoad:
+        return ServerLoad(
+            num_in_flight=self.num_in_flight + other.num_in_flight, num_requests=self.num_requests + other.num_requests
+        )
 
-def read_loads(path: Path) -> tuple[dict[int, ServerLoad], int]:
+
+def read_loads(path: Path, backend: str = BACKEND) -> tuple[dict[int, ServerLoad], int]:
     """Loads by slot, and how many requests wait for a place at any of them.
 
     Raises:
         ClusterError: HAProxy does not answer.
     """
-    rows = list(csv.DictReader(command(path, [f"show stat {BACKEND} 6 -1"]).removeprefix("# ").splitlines()))
+    rows = list(csv.DictReader(command(path, [f"show stat {backend} 6 -1"]).removeprefix("# ").splitlines()))
     names = {slot_name(index): index for index in range(len(rows))}
     loads = {
         names[row["svname"]]: ServerLoad(num_in_flight=int(row["scur"]), num_requests=int(row["stot"]))

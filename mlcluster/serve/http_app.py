@@ -6,102 +6,34 @@ a prediction bears an id; every refusal is a 4xx that names the field.
 
 from __future__ import annotations
 
-import asyncio
-import json
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import Any
 
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, Response
+from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from mlcluster import __version__
-from mlcluster.data import RowError, columns_to_table
-from mlcluster.errors import DataError
-from mlcluster.serve.answering import Answering, Received
+from mlcluster.serve.answering import Answering
+from mlcluster.serve.app_context import AppContext
+from mlcluster.serve.careful import CarefulAnswers
 from mlcluster.serve.fast_answers import FastAnswers
 from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.feedback_route import feedback_endpoint
-from mlcluster.serve.home_page import home_page
-from mlcluster.serve.inference_protocol import HEADER_LENGTH, infer_response, parse_infer_request
-from mlcluster.serve.invocations import parse_csv_invocation, parse_json_invocation
-from mlcluster.serve.json_body import parse_object, refuse_unknown
-from mlcluster.serve.live_statistics import StatisticsBoard
 from mlcluster.serve.many_models import ManyModels, OtherApps, no_others
-from mlcluster.serve.metrics import CONTENT_TYPE, Gauges, MetricsBoard, Replica
+from mlcluster.serve.metrics import Replica
 from mlcluster.serve.openapi import openapi_document
-from mlcluster.serve.predictor import Prediction, Predictor
-from mlcluster.serve.problem import RequestError, malformed, shorten
+from mlcluster.serve.predictor import Predictor
+from mlcluster.serve.problem import RequestError
 from mlcluster.serve.readiness import Readiness
-from mlcluster.serve.reception import (
-    ROUTE_KEY,
-    InFlight,
-    Reception,
-    RequestLimits,
-    media_type,
-    read_body,
-    refuse,
-    refuse_route,
-)
+from mlcluster.serve.reception import ROUTE_KEY, Reception, RequestLimits, refuse, refuse_route
 from mlcluster.serve.records import RecordSink
-from mlcluster.serve.statistics_route import statistics_endpoint
-from mlcluster.serve.tensors import input_specs, output_specs
-
-_JSON = "application/json"
-_OCTETS = "application/octet-stream"
-_INFER_TYPES = ("", _JSON, _OCTETS, "application/x-www-form-urlencoded")
-"""`curl -d` calls its JSON a form, and Triton's client gives no type at all."""
-_INVOCATION_TYPES = (_JSON, "text/csv")
-_EXTENSIONS = ("binary_tensor_data", "model_repository")
-# Reading and answering this much takes a few milliseconds; more would hold up the requests beside it.
-_INLINE_BODY_BYTES = 64 * 1024
-Endpoint = Callable[[Request], Awaitable[Response]]
-_Route = tuple[str, str, Endpoint]
-"""Path, method and endpoint."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class _Answer:
-    prediction_id: str
-    prediction: Prediction
-    num_rows: int
-
-
-class AppContext:
-    """What the applications of one process share; see `build_app`."""
-
-    def __init__(
-        self,
-        record: RecordSink,
-        *,
-        limits: RequestLimits | None = None,
-        feedback: FeedbackLog | None = None,
-        replica: Replica | None = None,
-        statistics: StatisticsBoard | None = None,
-        echo_request_id: bool = True,
-    ) -> None:
-        self.record = record
-        self._statistics = statistics
-        self.feedback = feedback
-        self.echo_request_id = echo_request_id
-        self.in_flight = in_flight = InFlight(limits or RequestLimits())
-        gauges = Gauges(num_in_flight=lambda: in_flight.count, num_lost=lambda: record.num_lost)
-        self.board = MetricsBoard(replica or Replica(), gauges)
-
-    def answering(self, predictor: Predictor) -> Answering:
-        """The answers of one of its models."""
-        metrics = self.board.of(predictor.name, predictor.version)
-        if self._statistics is not None:
-            metrics.statistics = self._statistics.of(predictor)
-        return Answering(predictor, self.record, metrics)
+from mlcluster.serve.routes import Endpoint, Route, Routes
 
 
 def build_app(
@@ -112,21 +44,22 @@ def build_app(
     feedback: FeedbackLog | None = None,
     replica: Replica | None = None,
     echo_request_id: bool = True,
-) -> ASGIApp:
+) -> FastPath:
     """The application that answers for `predictor`, and writes what it answered to `record`.
 
     Labels that come later go to `feedback`; without it there is no route for them. `replica` labels the metrics.
-    `echo_request_id` is off behind a server that writes x-request-id itself.
+    `echo_request_id` is off behind a server that writes x-request-id and traceparent itself.
     """
     context = AppContext(record, limits=limits, feedback=feedback, replica=replica, echo_request_id=echo_request_id)
     return app_within(context, predictor)
 
 
-def app_within(context: AppContext, predictor: Predictor, others: OtherApps | None = None) -> ASGIApp:
+def app_within(context: AppContext, predictor: Predictor, others: OtherApps | None = None) -> FastPath:
     """The application that answers for `predictor`, and for `others` where a request means one of them."""
     others = others or no_others(predictor.name, predictor.version)
     answering = context.answering(predictor)
-    routes = _Routes(answering, context, others)
+    careful = CarefulAnswers(answering, context.in_flight, others.models)
+    routes = Routes(careful, context, others)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -147,20 +80,23 @@ def app_within(context: AppContext, predictor: Predictor, others: OtherApps | No
         endpoint = feedback_endpoint(predictor, context.feedback, context.in_flight.limits)
         table.append(("/feedback", "POST", endpoint))
     received = _received(app, table, answering, context)
-    return FastPath(ManyModels(received, others), _fast(answering, context, others.models.own.alias_paths))
+    answers = _fast(answering, context, others.models.own.alias_paths)
+    return FastPath(ManyModels(received, others), answers, by_columns=careful)
 
 
-def other_app_within(context: AppContext, predictor: Predictor) -> ASGIApp:
+def other_app_within(context: AppContext, predictor: Predictor) -> FastPath:
     """The application of a model beside an endpoint's own: its part of the protocol alone.
 
     Not FastAPI's, which keeps what documents an application for ever, and with it the model.
     """
     answering = context.answering(predictor)
-    routes = _Routes(answering, context, no_others(predictor.name, predictor.version))
-    return FastPath(_received(Starlette(), routes.of_model(), answering, context), _fast(answering, context))
+    careful = CarefulAnswers(answering, context.in_flight)
+    routes = Routes(careful, context, no_others(predictor.name, predictor.version))
+    received = _received(Starlette(), routes.of_model(), answering, context)
+    return FastPath(received, _fast(answering, context), by_columns=careful)
 
 
-def _received(app: Starlette, table: Sequence[_Route], answering: Answering, context: AppContext) -> ASGIApp:
+def _received(app: Starlette, table: Sequence[Route], answering: Answering, context: AppContext) -> ASGIApp:
     """The application with its routes, and around them what happens to every request."""
     for path, method, endpoint in table:
         app.router.add_route(path, _labelled(path, endpoint), methods=[method], include_in_schema=False)
@@ -180,191 +116,9 @@ def _fast(answering: Answering, context: AppContext, aliases: Sequence[str] = ()
     return FastAnswers(answering, in_flight=context.in_flight, echo_request_id=context.echo_request_id, aliases=aliases)
 
 
-class _Routes:
-    """The endpoints, bound to what they answer from."""
-
-    def __init__(self, answering: Answering, context: AppContext, others: OtherApps) -> None:
-        self._answering = answering
-        self._predictor = predictor = answering.predictor
-        self._board = context.board
-        self._limits = context.in_flight.limits
-        self._others = others
-        self._inputs = input_specs(predictor.schema)
-        self._outputs = output_specs(predictor.schema)
-        # Columns that the source had and the model does not take may come along.
-        self._ignored = {predictor.schema.target.name, *predictor.schema.non_features}
-        self._names = predictor.schema.feature_names
-
-    def of_server(self) -> list[_Route]:
-        """What is asked without naming a model."""
-        return [
-            ("/", "GET", self._home()),
-            ("/v2", "GET", self._server_metadata),
-            ("/v2/", "GET", self._server_metadata),
-            ("/v2/health/live", "GET", self._live),
-            ("/v2/health/ready", "GET", self._ready),
-            ("/invocations", "POST", self._invocations),
-            ("/ping", "GET", self._ping),
-            ("/health", "GET", self._ping),
-            ("/version", "GET", self._version),
-            ("/metrics", "GET", self._metrics_text),
-            ("/v2/repository/index", "POST", self._repository_index),
-        ]
-
-    def of_model(self) -> list[_Route]:
-        """What is asked of the model by its name."""
-        statistics = statistics_endpoint(self._answering, self._board.replica.name, self._check_model)
-        routes: list[_Route] = []
-        for path in ("/v2/models/{name}", "/v2/models/{name}/versions/{version}"):
-            routes += [
-                (path, "GET", self._model_metadata),
-                (f"{path}/ready", "GET", self._model_ready),
-                (f"{path}/statistics", "GET", statistics),
-                (f"{path}/infer", "POST", self._infer),
-            ]
-        return routes
-
-    def _home(self) -> Endpoint:
-        page = home_page(self._predictor)
-
-        async def home(_: Request) -> Response:
-            return HTMLResponse(page.document, headers={"content-security-policy": page.policy})
-
-        return home
-
-    async def _server_metadata(self, _: Request) -> Response:
-        return _json({"name": "mlcluster", "version": __version__, "extensions": list(_EXTENSIONS)})
-
-    async def _repository_index(self, request: Request) -> Response:
-        """`{"ready": true}` asks for those that answer, which all do."""
-        body = await read_body(request, self._limits)
-        if body.strip():
-            refuse_unknown(parse_object(body), ("ready",), where="the request")
-        return Response(json.dumps(self._others.index()), media_type=_JSON)
-
-    async def _live(self, _: Request) -> Response:
-        return _json({"live": True})
-
-    async def _ready(self, _: Request) -> Response:
-        return _json({"ready": True})
-
-    async def _ping(self, _: Request) -> Response:
-        return Response("\n", media_type=_JSON)
-
-    async def _version(self, _: Request) -> Response:
-        return Response(__version__, media_type="text/plain")
-
-    async def _metrics_text(self, _: Request) -> Response:
-        return Response(self._board.exposition(), headers={"content-type": CONTENT_TYPE})
-
-    async def _model_metadata(self, request: Request) -> Response:
-        self._check_model(request)
-        card = self._predictor.bundle.card
-        properties = {"family": card.family, "task": card.task, "trial_id": card.trial_id}
-        if self._predictor.classes:
-            properties["classes"] = json.dumps(list(self._predictor.classes))
-        members = {
-            "name": self._predictor.name,
-            "versions": [self._predictor.version],
-            "platform": "onnxruntime_onnx",
-            "inputs": [spec.to_json() for spec in self._inputs],
-            "outputs": [spec.to_json() for spec in self._outputs],
-            "properties": properties,
-        }
-        return _json(members)
-
-    async def _model_ready(self, request: Request) -> Response:
-        self._check_model(request)
-        return _json({"name": self._predictor.name, "ready": True})
-
-    async def _infer(self, request: Request) -> Response:
-        self._check_model(request)
-        media_type(request, _INFER_TYPES)
-        header_length = request.headers.get(HEADER_LENGTH)
-        return await self._answered(request, lambda body, started: self._infer_now(body, header_length, started))
-
-    def _infer_now(self, body: bytes, header_length: str | None, started: float) -> Response:
-        parsed = parse_infer_request(body, header_length, self._inputs, self._outputs)
-        answer = self._answer(parsed.columns, body, started)
-        members: dict[str, Any] = {"model_name": self._predictor.name, "model_version": self._predictor.version}
-        if parsed.id is not None:
-            members["id"] = parsed.id
-        members["parameters"] = {"prediction_id": answer.prediction_id}
-        values = self._answering.values(answer.prediction)
-        content, document_length = infer_response(members, parsed.outputs, values, answer.num_rows)
-        headers = {"x-prediction-id": answer.prediction_id}
-        if document_length is None:
-            return Response(content, headers=headers, media_type=_JSON)
-        return Response(content, headers=headers | {HEADER_LENGTH: str(document_length)}, media_type=_OCTETS)
-
-    async def _invocations(self, request: Request) -> Response:
-        is_csv = media_type(request, _INVOCATION_TYPES) == "text/csv"
-        return await self._answered(request, lambda body, started: self._invoke_now(body, started, is_csv=is_csv))
-
-    def _invoke_now(self, body: bytes, started: float, *, is_csv: bool) -> Response:
-        columns = parse_csv_invocation(body, self._inputs) if is_csv else parse_json_invocation(body, self._names)
-        answer = self._answer(columns, body, started)
-        metadata = {
-            "prediction_id": answer.prediction_id,
-            "model_name": self._predictor.name,
-            "model_version": self._predictor.version,
-        }
-        members = {"predictions": answer.prediction.labels, "metadata": metadata}
-        return _json(members, {"x-prediction-id": answer.prediction_id})
-
-    async def _answered(self, request: Request, respond: Callable[[bytes, float], Response]) -> Response:
-        started = time.perf_counter()
-        body = await read_body(request, self._limits)
-        if len(body) > _INLINE_BODY_BYTES:
-            return await asyncio.to_thread(respond, body, started)
-        return respond(body, started)
-
-    def _answer(self, columns: Mapping[str, list[Any]], body: bytes, started: float) -> _Answer:
-        prediction, num_rows = self._predict(columns)
-        prediction_id = self._answering.settle(columns, prediction, Received(body=body, started=started))
-        return _Answer(prediction_id=prediction_id, prediction=prediction, num_rows=num_rows)
-
-    def _predict(self, columns: Mapping[str, list[Any]]) -> tuple[Prediction, int]:
-        refuse_unknown(
-            (name for name in columns if name not in self._ignored), self._names, where="the model's columns"
-        )
-        num_rows = max((len(values) for values in columns.values()), default=0)
-        if num_rows > self._limits.max_rows:
-            detail = f"The request has {num_rows} rows; send at most {self._limits.max_rows} in one."
-            raise RequestError(422, detail)
-        try:
-            prediction = self._predictor.predict(columns_to_table(columns, self._predictor.schema))
-        except RowError as error:
-            raise RequestError(422, shorten(str(error), 500), field=shorten(error.field)) from error
-        except DataError as error:
-            raise RequestError(422, shorten(str(error), 500)) from error
-        except RecursionError as error:
-            raise malformed("A value nests too deeply; send plain numbers, strings, booleans or null.") from error
-        return prediction, num_rows
-
-    def _check_model(self, request: Request) -> None:
-        name, version = request.path_params["name"], request.path_params.get("version", self._predictor.version)
-        if name != self._predictor.name:
-            served = _that_are(model.name for model in self._others.models.all)
-            raise RequestError(404, f"model {shorten(name)} is not served here; {served}.")
-        if version != self._predictor.version:
-            served = _that_are(model.version for model in self._others.models.all if model.name == name)
-            detail = f"version {shorten(version)} of {name} is not served here; {served}."
-            raise RequestError(404, detail)
-
-
-def _that_are(served: Iterable[str]) -> str:
-    names = list(dict.fromkeys(served))
-    return f"{shorten(', '.join(names), 300)} {'is' if len(names) == 1 else 'are'}"
-
-
 def _labelled(path: str, endpoint: Endpoint) -> Endpoint:
     async def labelled(request: Request) -> Response:
         request.scope[ROUTE_KEY] = path
         return await endpoint(request)
 
     return labelled
-
-
-def _json(members: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
-    return Response(json.dumps(members, allow_nan=False), headers=dict(headers or {}), media_type=_JSON)

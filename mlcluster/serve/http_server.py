@@ -15,9 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from mlcluster.serve.fast_answers import FastAnswer, FastAnswers
 from mlcluster.serve.fast_path import FastPath
-from mlcluster.serve.front_only import FRONT_HEADER, FrontOnly
-
-_FRONT = FRONT_HEADER.encode()
+from mlcluster.serve.front_only import FrontOnly, bears_secret
 
 
 class ShortcutProtocol(HttpToolsProtocol):
@@ -25,7 +23,7 @@ class ShortcutProtocol(HttpToolsProtocol):
 
     answers: ClassVar[FastAnswers]
     paths: ClassVar[dict[bytes, str]]
-    front_only: ClassVar[FrontOnly | None]
+    front_secret: ClassVar[str | None]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -77,7 +75,7 @@ class ShortcutProtocol(HttpToolsProtocol):
         path, headers = self.paths[self.url], dict(self.headers)
         if len(headers) != len(self.headers) or not self.answers.may_answer(path, headers):
             return None
-        if self.front_only is not None and not self.front_only.admits(headers.get(_FRONT)):
+        if self.front_secret is not None and not bears_secret(headers, self.front_secret):
             return None
         return self.answers.answer(path, headers, body, self._started)
 
@@ -102,11 +100,11 @@ def server_config(app: ASGIApp, *, front_secret: str | None = None, **settings: 
     With a `front_secret`, it answers only the front door that bears it.
     """
     protocol: Any = "httptools"
-    front_only = None if front_secret is None else FrontOnly(app, front_secret)
     if isinstance(app, FastPath):
         paths = {path.encode("ascii"): path for path in app.answers.paths}
-        members = {"answers": app.answers, "paths": paths, "front_only": front_only}
+        members = {"answers": app.answers, "paths": paths, "front_secret": front_secret}
         protocol = type("Shortcut", (ShortcutProtocol,), members)
-    app = front_only or app
+    if front_secret is not None:
+        app = FrontOnly(app, front_secret)
     settings = {"access_log": False, "server_header": False, "loop": "uvloop", "ws": "none", **settings}
     return uvicorn.Config(app, http=protocol, **settings)

@@ -46,6 +46,8 @@ class InferRequest:
     columns: dict[str, list[Any]]
     """Values by column, of one length; None is missing."""
     outputs: tuple[OutputRequest, ...]
+    timeout_seconds: float | None
+    """How long the request is willing to wait, if it says so."""
 
 
 def parse_infer_request(
@@ -57,13 +59,24 @@ def parse_infer_request(
         RequestError: 400 for what cannot be read, 422 naming the member that is wrong.
     """
     document, binary = _split(body, header_length)
-    request = parse_object(document)
+    return read_infer_request(parse_object(document), binary, inputs, outputs)
+
+
+def read_infer_request(
+    request: Mapping[str, Any], binary: bytes, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
+) -> InferRequest:
+    """The same of an object that has been read, and the bytes of its tensors, one after another.
+
+    Raises:
+        RequestError: 400 or 422, as above.
+    """
     refuse_unknown(request, ("id", "parameters", "inputs", "outputs"), where="an inference request")
-    parameters = _parameters(request, "request")
+    parameters = checked_parameters(request, "request")
     return InferRequest(
         id=_request_id(request.get("id")),
         columns=_columns(request.get("inputs"), memoryview(binary), {spec.name: spec for spec in inputs}),
         outputs=requested_outputs(request.get("outputs"), outputs, binary=parameters.get("binary_data_output") is True),
+        timeout_seconds=_timeout_seconds(parameters),
     )
 
 
@@ -118,7 +131,12 @@ def _request_id(value: object) -> str | None:
     return value
 
 
-def _parameters(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+def checked_parameters(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """The parameters of a request or a tensor; `name` is what it is called.
+
+    Raises:
+        RequestError: 422, they are no object, or ask for what is not served here.
+    """
     parameters = holder.get("parameters")
     if parameters is None:
         return {}
@@ -130,6 +148,14 @@ def _parameters(holder: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return parameters
 
 
+def _timeout_seconds(parameters: Mapping[str, Any]) -> float | None:
+    """Triton's parameter, in microseconds; 0 is none."""
+    timeout = parameters.get("timeout", 0)
+    if type(timeout) is not int or not 0 <= timeout < 2**63:
+        raise invalid("timeout", "is no whole number of microseconds; send one from 0 on, or leave it out.")
+    return timeout / 1e6 if timeout else None
+
+
 def _columns(tensors: object, binary: memoryview, specs: Mapping[str, TensorSpec]) -> dict[str, list[Any]]:
     if not isinstance(tensors, list):
         raise invalid("inputs", f"is {json_type(tensors)}; send a list with one tensor a column.")
@@ -139,7 +165,7 @@ def _columns(tensors: object, binary: memoryview, specs: Mapping[str, TensorSpec
         spec = _input_spec(tensor, specs)
         if spec.name in columns:
             raise invalid(spec.name, "stands twice in inputs; send it once.")
-        num_bytes = _parameters(tensor, spec.name).get("binary_data_size")
+        num_bytes = checked_parameters(tensor, spec.name).get("binary_data_size")
         if num_bytes is None:
             columns[spec.name] = _json_values(spec, tensor)
             continue
@@ -207,6 +233,6 @@ def requested_outputs(wanted: object, specs: Sequence[TensorSpec], *, binary: bo
         refuse_unknown(output, ("name", "parameters"), where=f"output {output['name']}")
         if any(output["name"] == request.spec.name for request in requests):
             raise invalid(output["name"], "stands twice in outputs; ask for it once.")
-        choice = _parameters(output, output["name"]).get("binary_data", binary)
+        choice = checked_parameters(output, output["name"]).get("binary_data", binary)
         requests.append(OutputRequest(spec=by_name[output["name"]], binary=choice is True))
     return tuple(requests)

@@ -61,7 +61,7 @@ def parse_csv_invocation(body: bytes, specs: Sequence[TensorSpec]) -> Columns:
     if not rows:
         raise malformed("The body is empty; send a header and one line a row.")
     header, *lines = rows
-    _refuse_repeated(header)
+    refuse_repeated(header)
     readers = {spec.name: _CELL_READERS.get(spec.datatype, _read_number) for spec in specs}
     columns: Columns = {name: [] for name in header}
     for index, line in enumerate(lines):
@@ -100,7 +100,7 @@ def _from_split(value: object) -> Columns:
         raise invalid("columns", "is no list of names; send the names of the columns.")
     if not isinstance(rows, list):
         raise invalid("data", f"is {json_type(rows)}; send a list of rows.")
-    _refuse_repeated(header)
+    refuse_repeated(header)
     return _transpose("data", rows, header)
 
 
@@ -147,7 +147,12 @@ def _transpose(form: str, rows: Sequence[object], names: Sequence[str]) -> Colum
     return {name: [row[at] for row in rows if isinstance(row, list)] for at, name in enumerate(names)}
 
 
-def _refuse_repeated(header: Sequence[str]) -> None:
+def refuse_repeated(header: Sequence[str]) -> None:
+    """Nothing, if each name stands once among the columns.
+
+    Raises:
+        RequestError: 422 naming one that stands twice.
+    """
     seen: set[str] = set()
     for name in header:
         if name in seen:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import difflib
 import json
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from starlette.responses import Response
+
 from mlcluster.serve.problem import RequestError, invalid, malformed
+
+JSON = "application/json"
 
 
 def parse_json(data: bytes) -> Any:
@@ -76,3 +80,8 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         twice = next(name for name, count in counts.items() if count > 1)
         raise invalid(twice, "is given twice in one object; send it once.")
     return result
+
+
+def json_response(members: Mapping[str, Any], headers: Mapping[str, str] | None = None) -> Response:
+    """The answer of these members."""
+    return Response(json.dumps(members, allow_nan=False), headers=dict(headers or {}), media_type=JSON)

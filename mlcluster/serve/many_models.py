@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlcluster.errors import BundleError, ClusterError, DataError
 from mlcluster.registry import Bundle
+from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.memory import give_back_memory
 from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.problem import RequestError
-from mlcluster.serve.reception import problem_response
+from mlcluster.serve.reception import ids_of, problem_response
 from mlcluster.serve.shelf import Shelf
 
 log = logging.getLogger(__name__)
@@ -29,14 +31,14 @@ class OtherApps:
     """The applications of the models beside the own one, loaded when they are asked for; for one event loop."""
 
     def __init__(
-        self, models: ServedModels, *, fetch: Fetch, build: Callable[[Predictor], ASGIApp], max_bytes: int
+        self, models: ServedModels, *, fetch: Fetch, build: Callable[[Predictor], FastPath], max_bytes: int
     ) -> None:
         """`build` makes an application around a predictor; all of them take up to `max_bytes` of memory."""
         self.models = models
         self._fetch = fetch
         self._build = build
         self._max_bytes = max_bytes
-        self._shelf: Shelf[str, ASGIApp] = Shelf(
+        self._shelf: Shelf[str, FastPath] = Shelf(
             self._load,
             num_bytes=lambda path: models.others[path].loaded_bytes,
             max_bytes=max_bytes,
@@ -70,25 +72,29 @@ class OtherApps:
             for served in self.models.all
         ]
 
-    async def answer(self, served: ServedModel, scope: Scope, receive: Receive, send: Send) -> None:
-        """Has the model's application answer; 503 where it cannot be loaded."""
+    @asynccontextmanager
+    async def lent(self, served: ServedModel) -> AsyncIterator[FastPath]:
+        """The application of one of `models` that is not the own one, loaded first where it is not.
+
+        Raises:
+            RequestError: 503, where it cannot be loaded.
+        """
         try:
             async with self._shelf.lent(served.path) as app:
-                await app(scope, receive, send)
+                yield app
         except (BundleError, ClusterError, DataError) as error:
             log.exception("could not load %s", served.path)
             detail = f"version {served.version} of {served.name} cannot be loaded ({error}); try again in a second."
-            problem = RequestError(503, detail, headers={"retry-after": str(_RETRY_SECONDS)})
-            await problem_response(problem)(scope, receive, send)
+            raise RequestError(503, detail, headers={"retry-after": str(_RETRY_SECONDS)}) from error
 
-    async def _load(self, path: str) -> ASGIApp:
+    async def _load(self, path: str) -> FastPath:
         other = self.models.others[path]
         files = await self._fetch(other.digest)
         app = await asyncio.to_thread(self._built, files)
         log.info("loaded %s", path)
         return app
 
-    def _built(self, files: Mapping[str, bytes]) -> ASGIApp:
+    def _built(self, files: Mapping[str, bytes]) -> FastPath:
         predictor = Predictor(Bundle.from_files(files))
         predictor.warm_up()
         give_back_memory()  # what reading it took is as much again
@@ -101,7 +107,7 @@ def no_others(name: str, version: str) -> OtherApps:
     async def fetch(digest: str) -> Mapping[str, bytes]:
         raise BundleError(f"bundle = {digest} is not served here.")
 
-    def build(predictor: Predictor) -> ASGIApp:
+    def build(predictor: Predictor) -> FastPath:
         raise BundleError(f"model = {predictor.name} is not served here.")
 
     own = ServedModels(ServedModel(name=name, version=version))
@@ -131,4 +137,11 @@ class ManyModels:
         if served is self._others.models.own:
             await self._own(scope, receive, send)
         else:
-            await self._others.answer(served, scope, receive, send)
+            await self._answer_other(served, scope, receive, send)
+
+    async def _answer_other(self, served: ServedModel, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            async with self._others.lent(served) as app:
+                await app(scope, receive, send)
+        except RequestError as problem:
+            await problem_response(problem, ids_of(scope))(scope, receive, send)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 from mlcluster.data import FeatureColumn
+from mlcluster.serve.arrow_bodies import FILE, STREAM
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.tensors import TensorSpec, input_specs, output_specs
 
 _JSON_TYPES = {"BOOL": "boolean", "BYTES": "string", "FP64": "number", "INT64": "integer", "UINT64": "integer"}
 _PLACEHOLDERS: dict[str, Any] = {"BOOL": False, "BYTES": "", "FP64": 0.0, "INT64": 0, "UINT64": 0}
 _JSON = "application/json"
+_OCTETS = "application/octet-stream"
+_BINARY: dict[str, Any] = {"schema": {"type": "string", "format": "binary"}}
 
 
 def example_row(predictor: Predictor) -> dict[str, Any]:
@@ -129,7 +132,8 @@ def _infer(predictor: Predictor) -> dict[str, Any]:
         "required": ["inputs"],
     }
     outputs = ", ".join(spec.name for spec in output_specs(predictor.schema))
-    return _post(f"Predict (Open Inference Protocol); outputs: {outputs}", schema, infer_example(predictor))
+    operation = _post(f"Predict (Open Inference Protocol); outputs: {outputs}", schema, infer_example(predictor))
+    return _with_arrow(operation, {_JSON: {"schema": {"type": "object"}}, _OCTETS: _BINARY})
 
 
 def _invocations(predictor: Predictor) -> dict[str, Any]:
@@ -150,6 +154,13 @@ def _invocations(predictor: Predictor) -> dict[str, Any]:
     }
     operation = _post("Predict (MLflow): exactly one of the forms", schema, invocation_example(predictor))
     operation["post"]["requestBody"]["content"]["text/csv"] = {"schema": {"type": "string"}}
+    return _with_arrow(operation, {_JSON: {"schema": {"type": "object"}}})
+
+
+def _with_arrow(operation: dict[str, Any], answers: dict[str, Any]) -> dict[str, Any]:
+    """The operation, which takes tables of Arrow too, and answers in one of these forms or in Arrow's."""
+    operation["post"]["requestBody"]["content"] |= {STREAM: _BINARY, FILE: _BINARY}
+    operation["post"]["responses"]["200"]["content"] = answers | {STREAM: _BINARY}
     return operation
 
 
@@ -176,10 +187,12 @@ def _post(summary: str, schema: dict[str, Any], example: dict[str, Any]) -> dict
     problem = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     refusals = {
         "400": "The body cannot be read",
+        "406": "The answer has no form that the request accepts",
         "413": "The body is too large",
         "415": "The body has another content type",
         "422": "A field is unknown, missing or of the wrong type",
         "429": "Too many requests are in work; try again after Retry-After seconds",
+        "504": "The time that the request had was over before the model was asked",
     }
     responses: dict[str, Any] = {"200": {"description": "OK; x-prediction-id names what was predicted"}}
     responses |= {status: {"description": text, "content": problem} for status, text in refusals.items()}

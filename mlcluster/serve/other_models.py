@@ -52,6 +52,11 @@ class ServedModels:
         for served in (own, *sorted(self.all, key=lambda served: DEFAULT_ALIAS not in served.aliases)):
             self._by_path.setdefault(f"/v2/models/{served.name}", served)
 
+    def named(self, name: str, version: str | None) -> ServedModel | None:
+        """The model of this name, which may bear an alias, and this version; None is what the name means alone."""
+        found = self.find(f"/v2/models/{name}" if version is None else f"/v2/models/{name}/versions/{version}")
+        return None if found is None or "/" in name else found[0]
+
     def find(self, path: str) -> tuple[ServedModel, str] | None:
         """The model that a path of the protocol names, and the path without its alias; None where it names none."""
         parts = path.split("/")

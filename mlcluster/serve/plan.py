@@ -51,8 +51,9 @@ class ReplicaPlan:
     records_folder: str | None
     records_bytes: int
     statistics_seconds: float | None
-    grace_seconds: float
-    """For the requests in flight when the replica is to end."""
+    speaks_grpc: bool
+    timeout_seconds: float
+    """For a request, and for those in flight when the replica is to end."""
     aliases: tuple[str, ...]
     others: tuple[OtherModel, ...]
     others_bytes: int
@@ -86,12 +87,15 @@ class ServePlan:
     """The window in which replicas count what their records hold; None counts nothing."""
     host: str = "127.0.0.1"
     port: int = 8000
+    grpc_port: int | None = None
+    """Of the same host; None speaks no gRPC."""
     access: FrontAccess = field(default_factory=FrontAccess)
     """Who may ask, and by what certificate the endpoint is known."""
     upscale_delay_seconds: float = 2.0
     downscale_delay_seconds: float = 60.0
     request_timeout_seconds: float = 60.0
-    """For a request from end to end; above the cold start, so that an endpoint scaled to zero answers its first one."""
+    """For a request from end to end, where it does not say less itself; above the cold start, so that an endpoint
+    scaled to zero answers its first one."""
     slowest_seconds: float = 1.0
     """For one row, in the median, when a new version is tried: a slower one does not take over."""
 
@@ -105,7 +109,8 @@ class ServePlan:
             records_folder=self.records_folder,
             records_bytes=self.records_bytes,
             statistics_seconds=self.statistics_seconds,
-            grace_seconds=self.request_timeout_seconds,
+            speaks_grpc=self.grpc_port is not None,
+            timeout_seconds=self.request_timeout_seconds,
             aliases=self.neighbours.own_aliases,
             others=tuple(other.model for other in self.neighbours.others),
             others_bytes=self.neighbours.max_bytes,
@@ -115,8 +120,16 @@ class ServePlan:
     def url(self) -> str:
         """Where it answers, from this machine."""
         scheme = "http" if self.access.certificate is None else "https"
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"{scheme}://{Address(host=host, port=self.port)}"
+        return f"{scheme}://{Address(host=self._reachable_host, port=self.port)}"
+
+    @property
+    def grpc_address(self) -> str | None:
+        """Where it speaks gRPC, from this machine."""
+        return None if self.grpc_port is None else str(Address(host=self._reachable_host, port=self.grpc_port))
+
+    @property
+    def _reachable_host(self) -> str:
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
 
     def summary(self) -> str:
         """One line for a person."""
@@ -135,6 +148,8 @@ class Endpoint:
     """Of the Serve application behind it; each deployment is one of its own."""
     model: str
     version: str
+    grpc: str | None = None
+    """`host:port` where it speaks gRPC, if it does."""
 
     @property
     def infer_url(self) -> str:

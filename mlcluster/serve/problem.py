@@ -17,6 +17,7 @@ _MLFLOW_CODES = {
     401: "UNAUTHENTICATED",
     404: "RESOURCE_DOES_NOT_EXIST",
     405: "BAD_REQUEST",
+    406: "BAD_REQUEST",
     408: "REQUEST_TIMEOUT",
     413: "BAD_REQUEST",
     415: "BAD_REQUEST",
@@ -55,9 +56,10 @@ class RequestError(Exception):
         }
         return members if self.field is None else members | {"field": self.field}
 
-    def encoded(self) -> bytes:
+    def encoded(self, more: Mapping[str, str] | None = None) -> bytes:
+        """The answer, with `more` members beside those of `body`."""
         # ASCII: a lone surrogate in a client's field name has no UTF-8.
-        return json.dumps(self.body()).encode("ascii")
+        return json.dumps(self.body() | dict(more or {})).encode("ascii")
 
 
 def malformed(detail: str) -> RequestError:

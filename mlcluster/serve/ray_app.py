@@ -18,9 +18,12 @@ from ray.serve.config import AutoscalingConfig, AutoscalingContext, AutoscalingP
 from starlette.types import ASGIApp
 
 from mlcluster.registry import Bundle
+from mlcluster.serve.app_context import AppContext
+from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.front_loads import SOME_LOAD
-from mlcluster.serve.http_app import AppContext, app_within, other_app_within
+from mlcluster.serve.grpc_server import GrpcServer
+from mlcluster.serve.http_app import app_within, other_app_within
 from mlcluster.serve.live_statistics import StatisticsBoard
 from mlcluster.serve.many_models import OtherApps, no_others
 from mlcluster.serve.memory import settle_memory
@@ -53,6 +56,7 @@ class ModelReplica:
         self._plan = plan
         self._endpoint = endpoint
         self._server: ReplicaServer | None = None
+        self._grpc: GrpcServer | None = None
         self._beat: FrontBeat | None = None
         self._predictor = Predictor(Bundle.from_files(plan.bundle_files))
         self._predictor.warm_up()
@@ -82,22 +86,25 @@ class ModelReplica:
         self._opening = asyncio.get_running_loop().create_task(self._open(app, beat))
         return Drained(app, self._drain)
 
-    async def _open(self, app: ASGIApp, beat: FrontBeat) -> None:
+    async def _open(self, app: FastPath, beat: FrontBeat) -> None:
         """Tells the front of this replica when nothing that it is asked first has to be loaded then."""
         settle_memory()
         await self._others.warm()
-        secret = await beat.replica_secret()
-        server = self._server = ReplicaServer(app, host=ray.util.get_node_ip_address(), front_secret=secret)
+        secret, host = await beat.replica_secret(), ray.util.get_node_ip_address()
+        server = self._server = ReplicaServer(app, host=host, front_secret=secret)
         server.start()
-        beat.start(server.address)
+        if self._plan.speaks_grpc:
+            self._grpc = GrpcServer(app.by_columns, self._others, host=host, front_secret=secret)
+            await self._grpc.start()
+        beat.start(server.address, grpc=None if self._grpc is None else self._grpc.address)
 
-    def build(self, replica: Replica) -> ASGIApp:
-        """The application; the front writes x-request-id."""
+    def build(self, replica: Replica) -> FastPath:
+        """The application; the front writes x-request-id and traceparent."""
         plan = self._plan
         context = AppContext(
             self._records,
             feedback=self._feedback,
-            limits=RequestLimits(max_in_flight=plan.max_ongoing),
+            limits=RequestLimits(max_in_flight=plan.max_ongoing, timeout_seconds=plan.timeout_seconds),
             replica=replica,
             statistics=self._statistics,
             echo_request_id=False,
@@ -133,8 +140,9 @@ class ModelReplica:
         self._opening.cancel()
         await self._beat.end()
         await asyncio.sleep(_LET_GO_SECONDS)
-        if self._server is not None:
-            await self._server.close(grace_seconds=self._plan.grace_seconds)
+        grace_seconds = self._plan.timeout_seconds
+        closing = [one.close(grace_seconds=grace_seconds) for one in (self._server, self._grpc) if one is not None]
+        await asyncio.gather(*closing)
         await self._beat.forget()
 
 

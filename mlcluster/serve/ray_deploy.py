@@ -78,6 +78,7 @@ def deploy(
         app_name=application.name,
         model=predictor.name,
         version=predictor.version,
+        grpc=plan.grpc_address,
     )
     _wait_until_answering(endpoint, deadline)
     for former in _applications(plan.name) - {application.name}:
@@ -153,6 +154,7 @@ def _front_plan(plan: ServePlan) -> FrontPlan:
     seconds = plan.request_timeout_seconds
     return FrontPlan(
         public=Address(host=plan.host, port=plan.port),
+        grpc=None if plan.grpc_port is None else Address(host=plan.host, port=plan.grpc_port),
         waiting_room=Address(host=_LOOPBACK, port=_proxy_port()),
         # For those that are on their way out beside those that replace them.
         num_slots=max(_LEAST_SLOTS, 4 * plan.max_replicas),

@@ -206,9 +206,9 @@ class FrontBeat:
                 return str(secret)
             await asyncio.sleep(_BEAT_SECONDS)
 
-    def start(self, address: Address) -> None:
-        """From now on, the replica answers at `address`."""
-        replica = ReplicaSocket(app=self._app, replica_id=self._replica_id, address=address)
+    def start(self, address: Address, *, grpc: Address | None) -> None:
+        """From now on, the replica answers at `address`, and by gRPC at `grpc`."""
+        replica = ReplicaSocket(app=self._app, replica_id=self._replica_id, address=address, grpc=grpc)
         self._task = asyncio.get_running_loop().create_task(self._beat(replica))
 
     async def end(self) -> None:

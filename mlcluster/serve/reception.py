@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 import time
 from dataclasses import dataclass
 
@@ -15,7 +14,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlcluster.serve.metrics import ServingMetrics
 from mlcluster.serve.problem import MEDIA_TYPE, RequestError, shorten
-from mlcluster.serve.random_bytes import RandomBytes
+from mlcluster.serve.tracing import TRACEPARENT, RequestIds
 
 log = logging.getLogger(__name__)
 
@@ -23,9 +22,8 @@ ROUTE_KEY = "mlcluster.route"
 """Where in the ASGI scope a route leaves its template, for the counts."""
 DEADLINE_KEY = "mlcluster.deadline"
 """Where in the ASGI scope stands by when the body must be there, in the loop's seconds, if that was set already."""
-REQUEST_ID = b"x-request-id"
-_RANDOM = RandomBytes()
-_PLAIN_ID = re.compile(rb"^[!-~]{1,128}$")
+IDS_KEY = "mlcluster.ids"
+"""Where in the ASGI scope stand the `RequestIds`."""
 _CLIENT_GONE = 499
 """How a request that was never answered is counted, as nginx does."""
 
@@ -36,10 +34,14 @@ class RequestLimits:
 
     max_body_bytes: int = 16 * 2**20
     max_rows: int = 100_000
+    max_decoded_bytes: int = 64 * 2**20
+    """What an Arrow body may become, decompressed and with its dictionaries written out."""
     max_in_flight: int = 256
     """Predictions in work at one moment; one more is answered 429."""
     body_timeout_seconds: float = 30.0
     """For a body to arrive: an upload that stalls would hold its place for ever."""
+    timeout_seconds: float = 60.0
+    """From a request to the moment at which the model is asked, where the request does not say less."""
 
 
 class InFlight:
@@ -87,40 +89,58 @@ class Reception:
     async def _serve(self, scope: Scope, receive: Receive, send: Send, *, is_full: bool = False) -> None:
         started = time.perf_counter()
         status = 0
-        request_id = plain_id(next((bytes(value) for name, value in scope["headers"] if name == REQUEST_ID), None))
+        ids = scope[IDS_KEY] = ids_of(scope)
 
-        async def send_with_id(message: Message) -> None:
+        async def send_with_ids(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if self._echo_request_id:
-                    message["headers"] = [*message.get("headers", ()), (REQUEST_ID, request_id)]
+                    message["headers"] = [*message.get("headers", ()), *ids.headers]
             await send(message)
 
         try:
             if is_full:
-                await _busy()(scope, receive, send_with_id)
+                await problem_response(busy(), ids)(scope, receive, send_with_ids)
             else:
-                await self._app(scope, receive, send_with_id)
+                await self._app(scope, receive, send_with_ids)
         except ClientDisconnect:
-            log.debug("the client left before its answer request_id=%s", request_id.decode())
+            log.debug("the client left before its answer %s", _shown(ids))
         except Exception:
-            log.exception("failed to answer path=%s request_id=%s", scope["path"], request_id.decode())
+            log.exception("failed to answer path=%s %s", scope["path"], _shown(ids))
             if status:
                 raise
-            await problem_response(RequestError(500, _FAULT))(scope, receive, send_with_id)
+            await problem_response(RequestError(500, FAULT), ids)(scope, receive, send_with_ids)
         finally:
             self._metrics.count_request(
                 scope.get(ROUTE_KEY, "other"), status or _CLIENT_GONE, time.perf_counter() - started
             )
 
 
-_FAULT = "The server failed on this request, which is a fault of the server; its log has the request id."
+def ids_of(scope: Scope) -> RequestIds:
+    """What a request is called; new names where it bears none."""
+    headers = dict(scope["headers"])
+    if sum(name == TRACEPARENT for name, _ in scope["headers"]) > 1:
+        del headers[TRACEPARENT]
+    return RequestIds.of(headers)
 
 
-def problem_response(problem: RequestError) -> Response:
+def _shown(ids: RequestIds) -> str:
+    return " ".join(f"{name}={value}" for name, value in ids.members.items())
+
+
+FAULT = "The server failed on this request, which is a fault of the server; its log has the request id."
+
+
+def busy() -> RequestError:
+    """What is said to one request too many."""
+    detail = "This replica has all the requests that it can hold; try again in a second."
+    return RequestError(429, detail, headers={"retry-after": "1"})
+
+
+def problem_response(problem: RequestError, ids: RequestIds) -> Response:
     """The answer that refuses a request."""
-    return Response(problem.encoded(), problem.status, dict(problem.headers), MEDIA_TYPE)
+    return Response(problem.encoded(ids.members), problem.status, dict(problem.headers), MEDIA_TYPE)
 
 
 async def read_body(request: Request, limits: RequestLimits) -> bytes:
@@ -166,10 +186,10 @@ def media_type(request: Request, allowed: tuple[str, ...]) -> str:
     return sent
 
 
-async def refuse(_: Request, error: Exception) -> Response:
+async def refuse(request: Request, error: Exception) -> Response:
     """The handler of a `RequestError`, for Starlette."""
     assert isinstance(error, RequestError)
-    return problem_response(error)
+    return problem_response(error, request.scope[IDS_KEY])
 
 
 async def refuse_route(request: Request, error: Exception) -> Response:
@@ -182,21 +202,9 @@ async def refuse_route(request: Request, error: Exception) -> Response:
         detail = f"{shorten(request.url.path)} does not take {request.method}; use {allowed}."
     else:
         detail = str(error.detail)
-    return problem_response(RequestError(error.status_code, detail, headers=error.headers))
+    return problem_response(RequestError(error.status_code, detail, headers=error.headers), request.scope[IDS_KEY])
 
 
 def _too_large(limits: RequestLimits) -> RequestError:
     detail = f"The body is above {limits.max_body_bytes} bytes; send the rows in several requests."
     return RequestError(413, detail, headers={"connection": "close"})
-
-
-def _busy() -> Response:
-    detail = "This replica has all the requests that it can hold; try again in a second."
-    return problem_response(RequestError(429, detail, headers={"retry-after": "1"}))
-
-
-def plain_id(sent: bytes | None) -> bytes:
-    """The client's own id if it is plain text, else a fresh one."""
-    if sent is not None and _PLAIN_ID.match(sent):
-        return sent
-    return _RANDOM.take(16).hex().encode("ascii")

@@ -66,7 +66,8 @@ class RecordBlock:
             column.add(values)
         self._scores.append(scores)
         head = (answered.id, num_asked, answered.at_ms, answered.latency_ms)
-        self._requests.append((*head, answered.request_id, answered.trace_id, digest))
+        names = answered.ids.members
+        self._requests.append((*head, names["request_id"], names["trace_id"], digest))
         self.num_rows += num_rows
         self.num_bytes += len(answered.body)
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mlcluster.serve.record_layout import RecordLayout
+from mlcluster.serve.tracing import RequestIds
 
 
 class Answered(NamedTuple):
@@ -26,8 +27,7 @@ class Answered(NamedTuple):
     scores: npt.NDArray[np.float64]
     """As `Prediction.scores`."""
     body: bytes
-    request_id: str | None
-    trace_id: str | None
+    ids: RequestIds
 
 
 class RecordSink(Protocol):

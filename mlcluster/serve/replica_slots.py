@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mlcluster.serve.haproxy_config import Address
+from mlcluster.serve.haproxy_config import BACKEND, GRPC_BACKEND, Address
 from mlcluster.serve.haproxy_socket import draining, enabling, freeing
 
 _STALE_SECONDS = 30.0
@@ -24,6 +24,13 @@ class ReplicaSocket:
     """The application of Ray Serve that it belongs to."""
     replica_id: str
     address: Address
+    grpc: Address | None = None
+    """Where it speaks gRPC; None where it does not."""
+
+    @property
+    def sockets(self) -> dict[str, Address]:
+        """By the backend that they belong to."""
+        return {BACKEND: self.address} if self.grpc is None else {BACKEND: self.address, GRPC_BACKEND: self.grpc}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -50,6 +57,11 @@ class ReplicaSlots:
         return tuple(None if slot is None or slot.is_draining else slot.replica.address for slot in self._slots)
 
     @property
+    def grpc_addresses(self) -> tuple[Address | None, ...]:
+        """The same for gRPC."""
+        return tuple(None if slot is None or slot.is_draining else slot.replica.grpc for slot in self._slots)
+
+    @property
     def taken(self) -> tuple[Slot | None, ...]:
         return tuple(self._slots)
 
@@ -68,8 +80,8 @@ class ReplicaSlots:
             slot = self._slots[index]
             assert slot is not None
             self._slots[index] = replace(slot, replica=replica, heard_at=now)
-            is_known = slot.replica.address == replica.address
-            return () if is_known or slot.is_draining else enabling(index, replica.address)
+            is_known = slot.replica.sockets == replica.sockets
+            return () if is_known or slot.is_draining else _enabling(index, replica)
         if replica.app != self._app:
             self._candidates[replica.replica_id] = Slot(replica=replica, heard_at=now)
             return ()
@@ -77,7 +89,7 @@ class ReplicaSlots:
         if index is None:
             return ()
         self._slots[index] = Slot(replica=replica, heard_at=now)
-        return enabling(index, replica.address)
+        return _enabling(index, replica)
 
     def switch(self, app: str, *, now: float) -> tuple[str, ...]:
         """Another application takes over: its replicas get slots, and those of the former get no new request."""
@@ -102,7 +114,7 @@ class ReplicaSlots:
         slot = self._slots[index]
         assert slot is not None
         self._slots[index] = replace(slot, heard_at=now, is_draining=True)
-        return draining(index)
+        return tuple(line for backend in slot.replica.sockets for line in draining(index, backend))
 
     def forget(self, replica_id: str) -> tuple[str, ...]:
         """The replica has ended."""
@@ -110,8 +122,9 @@ class ReplicaSlots:
         index = self._find(replica_id)
         if index is None:
             return ()
-        self._slots[index] = None
-        return freeing(index)
+        slot, self._slots[index] = self._slots[index], None
+        assert slot is not None
+        return tuple(line for backend in slot.replica.sockets for line in freeing(index, backend))
 
     def forget_silent(self, *, now: float) -> tuple[str, ...]:
         """Frees the slots of replicas that have not spoken for half a minute."""
@@ -138,3 +151,7 @@ class ReplicaSlots:
         ages = [float("inf") if slot is None else now - slot.heard_at for slot in self._slots]
         index = max(range(len(ages)), key=ages.__getitem__)
         return index if ages[index] > _EVICTED_SECONDS else None
+
+
+def _enabling(index: int, replica: ReplicaSocket) -> tuple[str, ...]:
+    return tuple(line for backend, address in replica.sockets.items() for line in enabling(index, address, backend))

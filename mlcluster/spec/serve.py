@@ -75,6 +75,9 @@ class ServeSpec(Section):
     host: str = "127.0.0.1"
     """The address that the endpoint listens on, of this machine or of the cluster's head; others than loopback ask for
     `api_keys`."""
+    grpc_port: Annotated[int, Field(ge=1, le=65535)] | None = None
+    """A port of the same address for the Open Inference Protocol over gRPC, such as 8001; nothing is opened unless it
+    is set. It asks for at least one replica: calls of gRPC do not start one."""
     api_keys: str | None = None
     """A file of keys, beside the project file, one of which each prediction must bear; `mlcluster key api` makes it."""
     tls_certificate: str | None = None
@@ -85,6 +88,8 @@ class ServeSpec(Section):
     """Models that answer beside the project's own, from the same MLflow: `income@challenger`, `bikes/3`."""
     also_mb: PositiveFloat = 512
     """MB of memory that these may take in a replica: what does not fit is loaded when it is asked for."""
+    timeout_ms: PositiveInt = 60_000
+    """For a request from end to end, where it does not say less itself; a start from zero replicas has to fit in."""
     slowest_ms: PositiveFloat = 1000
     """For one row, in the median, when a new version is tried: a slower one does not take over."""
     records_gb: PositiveFloat = 1.0
@@ -98,6 +103,8 @@ class ServeSpec(Section):
     def _check(self) -> ServeSpec:
         if (self.tls_certificate is None) != (self.tls_key is None):
             raise ValueError("has one of tls_certificate and tls_key; give both, or neither")
+        if self.grpc_port is not None and self.replicas.min == 0:
+            raise ValueError("has grpc_port, and replicas from 0 on, which gRPC cannot wake; say replicas: 1..4")
         try:
             address = ip_address(self.host)
         except ValueError:

@@ -52,6 +52,11 @@ class Offers:
         asked = [one.trial_id for one in offer.suggestions if one.trial_id in self._questions]
         return replace(offer, questions={trial_id: self._questions.pop(trial_id) for trial_id in asked})
 
+    def may_start_trials(self, now: float) -> bool:
+        """Whether the policy may still begin new ones."""
+        limit = self._course.plan.budget.max_trials
+        return self._purse.may_start_trials(now) and (limit is None or len(self._course.trials) < limit)
+
     def _find_work(self, worker: Device, now: float) -> Placed | None:
         """Whose turn it is on a free slot of a kind; what belongs on others is put in line for them meanwhile."""
         lines = self._course.lines
@@ -71,15 +76,11 @@ class Offers:
         return lines.for_idle(worker, self._course.busy_seconds(now), None)
 
     def _suggest(self, now: float) -> Suggestion | None:
-        asked = Question(new_trials=self._may_start_trials(now), room_seconds=self._purse.room_seconds(now))
+        asked = Question(new_trials=self.may_start_trials(now), room_seconds=self._purse.room_seconds(now))
         suggestion = self._course.policy.suggest(new_trials=asked.new_trials, room_seconds=asked.room_seconds)
         if suggestion is not None:
             self._questions[suggestion.trial_id] = asked
         return suggestion
-
-    def _may_start_trials(self, now: float) -> bool:
-        limit = self._course.plan.budget.max_trials
-        return self._purse.may_start_trials(now) and (limit is None or len(self._course.trials) < limit)
 
     def _pay_for(self, suggestions: tuple[Suggestion, ...], placement: Placement, now: float) -> Offer | None:
         """A piece of these, with its worst case paid for; None where that does not fit."""
@@ -109,4 +110,4 @@ class Offers:
         # Workers cost the same idle or busy: where no new trial would keep the others busy, each takes what there is.
         others_would_idle = self._course.num_running_on(worker) + 1 < budget.kind(worker).num_slots
         is_small = worker == "cpu" and len(offer.suggestions) < budget.max_together
-        return is_small and (self._may_start_trials(now) or not others_would_idle)
+        return is_small and (self.may_start_trials(now) or not others_would_idle)

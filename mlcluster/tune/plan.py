@@ -115,10 +115,7 @@ def plan_study(
     """
     families = tuple(spaces)
     fidelities = {name: _fidelity(name, sizes[FAMILIES[name].encoding]) for name in families}
-    full_costs = [
-        fidelity.nominal_seconds(default_configuration(spaces[name]), fidelity.max_units)
-        for name, fidelity in fidelities.items()
-    ]
+    full_costs = full_training_seconds(spaces, fidelities).values()
     # One full training may take a sixth of the study: above that, hardly any trial would get to the top.
     affordable = budget.seconds / 6
     settings = HyperbandSettings(rungs_seconds=rung_levels([min(cost, affordable) for cost in full_costs]))
@@ -134,6 +131,14 @@ def plan_study(
         together=_together(families, sizes),
         gpu_costs=_gpu_costs(families, sizes),
     )
+
+
+def full_training_seconds(spaces: Mapping[str, SearchSpace], fidelities: Mapping[str, Fidelity]) -> dict[str, float]:
+    """Nominal seconds of the default configuration trained to its end, by family."""
+    return {
+        name: fidelity.nominal_seconds(default_configuration(spaces[name]), fidelity.max_units)
+        for name, fidelity in fidelities.items()
+    }
 
 
 def _together(families: Sequence[str], sizes: Mapping[Encoding, DataSize]) -> dict[str, SpansCost]:

@@ -84,9 +84,11 @@ class Purse:
         """Whether it is later than was paid for."""
         return now > self._lease.paid_until
 
-    def reprice(self, usd_per_second: float, now: float) -> None:
-        """All nodes cost so much from now on; never less than was planned with."""
-        self._lease.reprice(max(usd_per_second, self._budget.usd_per_second), now=now)
+    def reprice(self, usd_per_second: float, now: float, *, given_up_usd_per_second: float = 0.0) -> None:
+        """All nodes cost so much from now on; never less than was planned with, but for those that were given up."""
+        one_worker = min(kind.usd_per_second for kind in self._budget.kinds)
+        planned = max(one_worker, self._budget.usd_per_second - given_up_usd_per_second)
+        self._lease.reprice(max(usd_per_second, planned), now=now)
 
     def keep_open(self, now: float) -> bool:
         """Keeps the nodes paid for while no worker is up; False where the money or the minutes for that are gone."""

@@ -81,6 +81,14 @@ class Study:
         return bool(self._course.running) and self._purse.is_overdrawn(self._clock())
 
     @property
+    def has_peaked(self) -> bool:
+        """Whether no new trial will start. Once a free worker found nothing, as many as train now are then enough.
+
+        For a trial that reports goes on at most itself, or lets one other go on in its place.
+        """
+        return not self._offers.may_start_trials(self._clock())
+
+    @property
     def failure(self) -> str | None:
         """The error with which the first trials all failed, where not one has reported; the study ends with it."""
         return self._course.failure
@@ -97,9 +105,12 @@ class Study:
         """Keeps the nodes paid for while no worker is up; False where the money or the minutes for that are gone."""
         return self._purse.keep_open(self._clock())
 
-    def reprice(self, usd_per_second: float) -> None:
-        """What all nodes of the cluster cost from now on, idle or busy, the head and those of no use here included."""
-        self._purse.reprice(usd_per_second, self._clock())
+    def reprice(self, usd_per_second: float, *, given_up_usd_per_second: float = 0.0) -> None:
+        """What all nodes of the cluster cost from now on, idle or busy, the head and those of no use here included.
+
+        It is never taken for less than was planned with, but for what the nodes had cost that were given up.
+        """
+        self._purse.reprice(usd_per_second, self._clock(), given_up_usd_per_second=given_up_usd_per_second)
 
     def next_piece(self, worker: Device | None = None) -> tuple[Segment, ...]:
         """What a free worker of a kind should train now as one; empty where there is nothing, or none is free.

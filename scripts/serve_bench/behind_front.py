@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 import signal
 import tempfile
 from pathlib import Path
@@ -30,7 +31,8 @@ def run(bundle_folder: Path, port: int, scratch: Path) -> None:
 
 async def _serve(bundle_folder: Path, port: int, scratch: Path) -> None:
     ended = asyncio.Event()
-    server = ReplicaServer(build(Bundle.read(bundle_folder), scratch / "records-front"), host=_HOST)
+    app, secret = build(Bundle.read(bundle_folder), scratch / "records-front"), secrets.token_urlsafe(32)
+    server = ReplicaServer(app, host=_HOST, front_secret=secret)
     server.start()
     await asyncio.sleep(0.2)
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
@@ -39,6 +41,7 @@ async def _serve(bundle_folder: Path, port: int, scratch: Path) -> None:
         waiting_room=Address(host=_HOST, port=9),
         num_slots=64,
         app="bench",
+        replica_secret=secret,
         access=FrontAccess(keys=(ApiKey(name="bench", sha256=sha256_of(KEY), per_second=10**6),)),
     )
     folder = Path(tempfile.mkdtemp(prefix="mlc-front-"))

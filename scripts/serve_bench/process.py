@@ -18,7 +18,9 @@ import psutil
 _START_SECONDS = 120.0
 OURS = ("ours", "ours-no-statistics", "ours-no-records")
 SERVERS = ("bare", "fastapi", *OURS, "ours-front", "ray-serve", "ray-serve-haproxy", "mlflow")
-FORMS_OF: dict[str, tuple[str, ...]] = {"mlflow": ("rows",)}
+PEERS = ("bentoml", "mlserver")
+"""Servers whose packages do not go with ours: each needs an interpreter that finds our packages behind its own."""
+FORMS_OF: dict[str, tuple[str, ...]] = {"mlflow": ("rows",), "bentoml": ("json", "rows"), "mlserver": ("json",)}
 """Of the servers that do not speak both protocols."""
 
 
@@ -44,11 +46,12 @@ class Server:
 
 
 @contextmanager
-def served(script: Path, server: str, bundle: Path, scratch: Path) -> Iterator[Server]:
-    """The server, once it answers; it is ended afterwards."""
+def served(script: Path, server: str, bundle: Path, scratch: Path, *, python: str = sys.executable) -> Iterator[Server]:
+    """The server, run by `python`, once it answers; it is ended afterwards."""
     port = _free_port()
-    command = [sys.executable, str(script), "--child", server, "--bundle", str(bundle), "--port", str(port)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [python, str(script), "--child", server, "--bundle", str(bundle), "--port", str(port)]
+    root = str(script.resolve().parents[1])
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": root}
     log = (scratch / f"{server}.log").open("ab")
     process = subprocess.Popen([*command, "--scratch", str(scratch)], stderr=log, stdout=log, env=environment)
     try:
@@ -78,6 +81,14 @@ def run(server: str, bundle_folder: Path, port: int, scratch: Path) -> None:
         from serve_bench.by_mlflow import run as run_mlflow
 
         run_mlflow(bundle_folder, port, scratch)
+    elif server == "bentoml":
+        from serve_bench.by_bentoml import run as run_bentoml
+
+        run_bentoml(bundle_folder, port, scratch)
+    elif server == "mlserver":
+        from serve_bench.by_mlserver import run as run_mlserver
+
+        run_mlserver(bundle_folder, port, scratch)
     else:
         _run_here(server, bundle_folder, port, scratch)
 

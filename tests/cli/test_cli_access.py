@@ -42,6 +42,7 @@ def test_a_key_is_shown_once_listed_without_its_secret_and_revoked(tmp_path: Pat
         ("host: example.org", "host = example.org, which is no IP address"),
         ("api_keys: none.json", "none.json is not there; make a key with `mlcluster key api NAME`"),
         ("api_keys: bad.json", "bad.json holds no keys"),
+        ("grpc_port: 8001", "grpc_port, and replicas from 0 on, which gRPC cannot wake; say replicas: 1..4"),
         ("tls_key: node.key", "one of tls_certificate and tls_key; give both, or neither"),
         ("{tls_key: no.key, tls_certificate: tls/node.crt}", "no.key is not there"),
         ("{tls_key: open.key, tls_certificate: tls/node.crt}", "open.key can be read by others; say `chmod 600"),

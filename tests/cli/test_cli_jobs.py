@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,14 @@ class Head:
 
     url: str
     token: str
+    gcs: int
     home: Path
     project: Path
     port: int
+    start: Callable[[], subprocess.Popen[bytes]]
+    """Starts its Ray, again after it was ended, and waits until it answers."""
+    processes: list[subprocess.Popen[bytes]]
+    """That were started; the last one runs."""
 
     @property
     def client(self) -> dict[str, str]:
@@ -89,18 +94,32 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Head]:
         "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
         "MLCLUSTER_HOME": str(home / "workspaces"),
     }
-    with (home / "head.log").open("w") as output:
-        process = subprocess.Popen(
-            command, env=environment(settings), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
-        )
-    found = Head(
-        url=f"http://127.0.0.1:{dashboard}", token=token, home=home, project=home / "demo", port=endpoint
-    )  # fmt: skip
-    try:
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start() -> subprocess.Popen[bytes]:
+        with (home / "head.log").open("w") as output:
+            process = subprocess.Popen(
+                command, env=environment(settings), stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            )
+        processes.append(process)
         wait_until_answering(found, process)
+        return process
+
+    found = Head(
+        url=f"http://127.0.0.1:{dashboard}",
+        token=token,
+        gcs=gcs,
+        home=home,
+        project=home / "demo",
+        port=endpoint,
+        start=start,
+        processes=processes,
+    )
+    try:
+        start()
         yield found
     finally:
-        end(process)
+        end(processes[-1])
         shutil.rmtree(temporary, ignore_errors=True)
 
 
@@ -141,6 +160,15 @@ def submit(head: Head, stage: str, *words: str) -> Job:
     return ended_job(head, run_process(head.project, "submit", stage, *words, env=head.client))
 
 
+def on_head(head: Head, code: str) -> Outcome:
+    """Python on the cluster, in a namespace of its own; and a failure where it fails."""
+    connect = f"import ray\nray.init(address='127.0.0.1:{head.gcs}', namespace='test', log_to_driver=False)\n"
+    env = {**head.client, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0"}
+    ran = run_process(head.home, command=(sys.executable, "-c", connect + code), env=env)
+    assert ran.code == 0, ran.stderr
+    return ran
+
+
 def test_a_job_without_the_token_is_refused(head: Head) -> None:
     assert httpx.get(f"{head.url}/api/jobs/", timeout=30).status_code == 401
     refused = httpx.post(f"{head.url}/api/jobs/", json={"entrypoint": "touch stolen"}, timeout=30)
@@ -165,6 +193,19 @@ def test_the_tune_job_searches_on_the_cluster(head: Head) -> None:
     assert job.json["trials"] >= 3
     assert job.json["spent_usd"] <= job.json["cap_usd"]
     assert (head.home / "workspaces" / "demo" / "runs" / job.json["run"] / "study" / "result.json").is_file()
+
+
+def test_a_study_whose_budget_ended_it_with_a_usable_result_ends_its_job_with_4(head: Head) -> None:
+    result = max((head.home / "workspaces" / "demo" / "runs").glob("*/study/result.json"))
+    done = result.read_text()
+    result.write_text(json.dumps({**json.loads(done), "ending": "budget"}))
+    try:
+        job = submit(head, "tune", *SETTINGS)
+    finally:
+        result.write_text(done)
+    assert (job.submitted.code, job.status) == (4, "FAILED")
+    assert "a larger budget may find a better one" in job.log
+    assert job.json["budget_spent"]
 
 
 def test_a_failed_gate_fails_the_job_with_exit_code_3(head: Head) -> None:
@@ -208,3 +249,34 @@ def test_the_whole_line_runs_as_one_job_from_a_clean_folder(head: Head) -> None:
     answer = httpx.post(job.json["infer_url"], content=request, timeout=60)
     assert answer.json()["model_version"] == job.json["model_version"]
     assert answer.headers["x-prediction-id"].startswith(f"demo.{job.json['model_version']}.")
+
+
+def test_what_was_served_comes_back_with_the_head(head: Head) -> None:
+    env = {
+        **head.client,
+        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+        "MLCLUSTER_HOME": str(head.home / "workspaces"),
+    }
+    url = f"http://127.0.0.1:{head.port}/v2/models/demo/infer"
+    request = (head.project / "request.json").read_bytes()
+    version = httpx.post(url, content=request, timeout=60).json()["model_version"]
+    end(head.processes[-1])
+    with pytest.raises(httpx.HTTPError):
+        httpx.post(url, content=request, timeout=5)
+    head.start()
+    ran = run_process(head.home, "restore", "--address", f"127.0.0.1:{head.gcs}", env=env)
+    assert ran.code == 0, ran.stderr
+    assert f"demo version {version} answers at http://127.0.0.1:{head.port} again, after " in ran.stderr
+    assert httpx.post(url, content=request, timeout=60).json()["model_version"] == version
+
+
+def test_a_study_that_never_got_a_worker_for_its_money_ends_its_job_with_5(head: Head) -> None:
+    hog = "@ray.remote(num_cpus=2)\nclass Hog:\n    def has_it(self): return True\n"
+    hold = "hog = Hog.options(name='hog', lifetime='detached').remote()\nray.get(hog.has_it.remote())"
+    on_head(head, f"{hog}{hold}")
+    try:
+        job = submit(head, "tune", "--set", "tune.budget.minutes=0.36")
+    finally:
+        on_head(head, "ray.kill(ray.get_actor('hog'))")
+    assert (job.submitted.code, job.status) == (5, "FAILED")
+    assert "was spent before any trial gave a score; raise it." in job.log

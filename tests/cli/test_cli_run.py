@@ -588,7 +588,9 @@ def test_keys_and_tls_count_from_the_next_deployment_on_and_so_does_their_end(se
     secret = run_process(served.folder, "key", "api", "anna").stdout.strip()
     made = run_process(served.folder, "key", "tls", "tls", "127.0.0.1")
     assert made.code == 0, made.stderr
+    (grpc_port,) = free_ports(1)
     settings = ("api_keys=api-keys.json", "tls_certificate=tls/node.crt", "tls_key=tls/node.key")
+    settings += (f"grpc_port={grpc_port}",)
     closed = run_process(served.folder, *served.words, *(f"--set=serve.{setting}" for setting in settings))
     assert closed.code == 0, closed.stderr
     url = closed.json["infer_url"]
@@ -599,11 +601,36 @@ def test_keys_and_tls_count_from_the_next_deployment_on_and_so_does_their_end(se
         assert client.post(url, content=request).status_code == 401
         answer = client.post(url, content=request, headers={"authorization": f"Bearer {secret}"})
         assert answer.json()["outputs"][0]["data"] == ["malignant"]
+    assert f"and by gRPC at 127.0.0.1:{grpc_port}" in closed.stderr
+    label, probabilities = labels_by_grpc(grpc_port, served.folder, json.loads(request), secret)
+    assert [label, probabilities] == [output["data"] for output in answer.json()["outputs"]]
     for log in (served.folder / ".mlcluster").rglob("*.log"):
         assert secret not in log.read_text(errors="replace")
     again = run_process(served.folder, *served.words)
     assert again.code == 0, again.stderr
     assert httpx.post(again.json["infer_url"], content=request, timeout=60).status_code == 200
+    assert is_port_free("127.0.0.1", grpc_port)
+
+
+def labels_by_grpc(port: int, folder: Path, document: dict[str, Any], secret: str) -> tuple[list[str], list[float]]:
+    """What the endpoint says to a request of JSON that is sent by gRPC."""
+    import grpc
+
+    from mlcluster.serve.grpc_messages import MESSAGES, SERVICE
+
+    message = MESSAGES["ModelInferRequest"](model_name="demo")
+    fields = {"FP64": "fp64_contents", "INT64": "int64_contents", "BYTES": "bytes_contents", "BOOL": "bool_contents"}
+    for tensor in document["inputs"]:
+        sent = message.inputs.add(name=tensor["name"], datatype=tensor["datatype"], shape=tensor["shape"])
+        getattr(sent.contents, fields[tensor["datatype"]]).extend(tensor["data"])
+    trusted = grpc.ssl_channel_credentials((folder / "tls" / "ca.crt").read_bytes())
+    with grpc.secure_channel(f"127.0.0.1:{port}", trusted) as channel:
+        infer = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        with pytest.raises(grpc.RpcError, match="UNAUTHENTICATED"):
+            infer(message.SerializeToString(), timeout=20)
+        answer = infer(message.SerializeToString(), timeout=20, metadata=(("x-api-key", secret),))
+    label, probabilities = MESSAGES["ModelInferResponse"].FromString(answer).outputs
+    return [text.decode() for text in label.contents.bytes_contents], list(probabilities.contents.fp64_contents)
 
 
 def test_a_failed_gate_deploys_nothing(served: Served, mlflow_client: Any) -> None:

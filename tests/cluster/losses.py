@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from mlcluster.tune.journal import Event
 from tests.cli.projects import environment
 from tests.cluster.local_cluster import LocalCluster
 from tests.cluster.machines import Machine
+from tests.cluster.metadata_service import INSTANCE_ACTION, metadata_service
 
 STUDY = ("--set", "models=[boosting, mlp]", "--set", "tune.budget.usd=0.05", "--set", "serve.replicas=2..2")
 LESS = {"ray start --num-cpus=1 --block": "ray start --num-cpus=2 --block"}
@@ -194,17 +196,18 @@ def lose_network(cluster: LocalCluster) -> None:
 
 
 def lose_spot_node(cluster: LocalCluster) -> None:
-    """The notice, which the cloud gives and `ray drain-node` passes on; and the end of the machine when it has said."""
+    """The notice, as a cloud gives it and `cluster watch-spot` hears it; the machine goes when it was said to."""
     machine = cluster.workers[0]
-    node_id = next(
-        node["node_id"]
-        for node in cluster.get("/api/v0/nodes?limit=1000&detail=true")["data"]["result"]["result"]
-        if node["node_ip"] == machine.address and node["state"] == "ALIVE"
-    )
-    words = f"--node-id={node_id} --reason=DRAIN_NODE_REASON_PREEMPTION --reason-message=spot"
-    drain = f". ~/.ray/env; ray drain-node {words} --deadline-remaining-seconds={NOTICE_SECONDS}"
-    cluster.head.run("bash", "-c", drain)
-    threading.Timer(NOTICE_SECONDS, machine.kill).start()
+    with metadata_service(f"{cluster.machines.subnet}.1") as service:
+        going_at = time.time() + NOTICE_SECONDS
+        said = datetime.fromtimestamp(going_at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        service.documents[INSTANCE_ACTION] = json.dumps({"action": "terminate", "time": said})
+        watch = (
+            f"mlcluster cluster watch-spot --cloud aws --metadata {service.url} --address {cluster.head.address}:6379"
+        )
+        told = machine.run("bash", "-c", f". ~/.ray/env; {watch}")
+    assert f"spot notice: EC2 will terminate it at {said}" in told.stderr
+    threading.Timer(max(0.0, going_at - time.time()), machine.kill).start()
 
 
 def lose_driver(cluster: LocalCluster) -> None:

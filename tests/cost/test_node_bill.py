@@ -178,12 +178,34 @@ def logged(path: Path) -> None:
 def test_what_is_under_way_when_a_driver_dies_is_lost(tmp_path: Path) -> None:
     logged(tmp_path / "nodes.jsonl")
     history = read_node_history(tmp_path / "nodes.jsonl")
-    assert history.drivers == (Span(begin=10.0, end=70.0),)
-    assert [(one.span.begin, one.span.end, one.is_lost) for one in history.work] == [(40, 50, False), (60, 70, True)]
+    # It was killed at some moment within five seconds of its last look, and all five are on the bill.
+    assert history.drivers == (Span(begin=10.0, end=75.0),)
+    assert [(one.span.begin, one.span.end, one.is_lost) for one in history.work] == [(40, 50, False), (60, 75, True)]
     bill = node_bill(history)
     assert bill.trials == {"t1": pytest.approx(0.4 * NANO * 10 / HOUR / 4, abs=1)}
-    assert bill.lost_nano_usd == pytest.approx(0.4 * NANO * 10 / HOUR / 2, abs=1)
-    assert whole(bill) == bill.nano_usd == round(0.4 * NANO * 60 / HOUR)
+    assert bill.lost_nano_usd == pytest.approx(0.4 * NANO * 15 / HOUR / 2, abs=1)
+    assert whole(bill) == bill.nano_usd == round(0.4 * NANO * 65 / HOUR)
+
+
+@pytest.mark.parametrize(("opens_at", "killed_until"), [(72.0, 72.0), (75.0, 75.0), (500.0, 75.0)])
+def test_a_driver_that_was_killed_did_not_live_on_beside_the_next(
+    tmp_path: Path, opens_at: float, killed_until: float
+) -> None:
+    logged(tmp_path / "nodes.jsonl")
+    NodeLog(tmp_path / "nodes.jsonl", clock=lambda: opens_at).close()
+    first, second = read_node_history(tmp_path / "nodes.jsonl").drivers
+    assert (first, second) == (Span(begin=10.0, end=killed_until), Span(begin=opens_at, end=opens_at))
+
+
+def test_what_a_spot_interruption_has_lost_is_told_apart(tmp_path: Path) -> None:
+    log = NodeLog(tmp_path / "nodes.jsonl", clock=ticking())
+    log.see([node(usd_per_hour=0.36)])
+    for cause in ("spot interruption", ""):
+        log.begin_work("w1", node_id="n1", resources={"CPU": 4.0}, trials=["t1"])
+        log.end_work("w1", is_lost=True, cause=cause)
+    log.close()
+    bill = node_bill(read_node_history(tmp_path / "nodes.jsonl"))
+    assert (bill.lost_nano_usd, bill.lost_by_cause) == (2_000_000, {"spot interruption": 1_000_000})
 
 
 def test_a_file_that_is_torn_anywhere_tells_what_its_whole_lines_tell(tmp_path: Path) -> None:

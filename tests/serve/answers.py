@@ -15,7 +15,10 @@ from mlcluster.serve.prediction_ids import PredictionIds
 from mlcluster.serve.record_block import RecordBlock
 from mlcluster.serve.record_layout import RecordLayout, flat_table, records_of
 from mlcluster.serve.records import Answered
+from mlcluster.serve.tracing import RequestIds
 from tests.registry.bundles import CLASSES, Task, sample_bundle, sample_table
+
+TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 
 @cache
@@ -39,8 +42,7 @@ def answered(num_rows: int = 1, *, seed: int = 0, task: Task = "binary", **chang
         doubles=None,
         scores=scores,
         body=b"{}",
-        request_id="r-1",
-        trace_id=None,
+        ids=RequestIds(b"r-1", b"00-" + TRACE_ID.encode() + b"-00f067aa0ba902b7-00"),
     )
     return one._replace(**changes)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -38,6 +39,10 @@ class AppClient:
     def run(self, work: Coroutine[Any, Any, None]) -> None:
         """Runs something else in the loop of the requests."""
         self._loop.run_until_complete(work)
+
+    def run_in(self, pool: ThreadPoolExecutor) -> None:
+        """Has the application's blocking work done there."""
+        self._loop.set_default_executor(pool)
 
     def close(self) -> None:
         self._loop.run_until_complete(self._client.aclose())

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import psutil
@@ -50,6 +50,25 @@ class Site:
         self.servers[name] = start_server(port, seconds, name)
         return ReplicaSocket(app=app, replica_id=name, address=Address(host="127.0.0.1", port=port))
 
+    def add_grpc(self, name: str, *, seconds: float = 0.0) -> None:
+        """A replica that speaks gRPC too: a model, in a process of its own."""
+        replica = self.start(name, seconds=seconds)
+        address = self._start_module(f"{name} grpc", "tests.serve.tiny_grpc_server", seconds)
+        self.door.register(replace(replica, grpc=address))
+        self.wait_until_up(address.port)
+
+    def add_model(self, name: str, *, seconds: float) -> None:
+        """A replica with a model that takes so long, in a process of its own."""
+        address = self._start_module(name, "tests.serve.slow_replica", seconds)
+        self.door.register(ReplicaSocket(app="one", replica_id=name, address=address))
+        self.wait_until_up(address.port)
+
+    def _start_module(self, name: str, module: str, seconds: float) -> Address:
+        address = Address(host="127.0.0.1", port=free_port())
+        command = [sys.executable, "-m", module, str(address.port), str(seconds)]
+        self.servers[name] = _started(subprocess.Popen(command, cwd=SERVER.parents[2]), address.port)
+        return address
+
     def add(self, name: str, *, seconds: float = 0.3) -> None:
         replica = self.start(name, seconds=seconds)
         self.door.register(replica)
@@ -79,8 +98,11 @@ class Site:
 
 
 def start_server(port: int, seconds: float, name: str) -> subprocess.Popen[bytes]:
-    process = subprocess.Popen([sys.executable, str(SERVER), str(port), str(seconds), name])
-    deadline = time.monotonic() + 20
+    return _started(subprocess.Popen([sys.executable, str(SERVER), str(port), str(seconds), name]), port)
+
+
+def _started(process: subprocess.Popen[bytes], port: int) -> subprocess.Popen[bytes]:
+    deadline = time.monotonic() + 40
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return process
@@ -92,10 +114,13 @@ def start_server(port: int, seconds: float, name: str) -> subprocess.Popen[bytes
 def site() -> Iterator[Callable[..., Site]]:
     opened: list[Site] = []
 
-    def open_site(*, room_seconds: float = 0.0, access: FrontAccess | None = None, **limits: float) -> Site:
+    def open_site(
+        *, room_seconds: float = 0.0, access: FrontAccess | None = None, grpc: bool = False, **limits: float
+    ) -> Site:
         room = Address(host="127.0.0.1", port=free_port())
         plan = FrontPlan(
             public=Address(host="127.0.0.1", port=free_port()),
+            grpc=Address(host="127.0.0.1", port=free_port()) if grpc else None,
             waiting_room=room,
             num_slots=4,
             limits=FrontLimits(**limits),

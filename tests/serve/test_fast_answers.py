@@ -24,6 +24,7 @@ from tests.serve.test_random_requests import VALUES
 
 INFER, VERSIONED, INVOKE = "/v2/models/demo/infer", "/v2/models/demo/versions/3/infer", "/invocations"
 JSON = {"content-type": "application/json"}
+NAMED = {"x-request-id": "r-1", "traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
 SETTINGS = settings(max_examples=200, suppress_health_check=list(HealthCheck))
 
 
@@ -39,7 +40,7 @@ class Way:
     def ask(self, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, Any, dict[str, str], list[Any]]:
         """Status, JSON without ids, the headers that matter, and the records without ids, times and latencies."""
         self.records.records.clear()
-        response = self.client.post(path, content=body, headers=headers)
+        response = self.client.post(path, content=body, headers=NAMED | headers)
         kept = {name: response.headers.get(name) for name in ("content-type", "inference-header-content-length")}
         records = [asdict(record) | {"id": "", "received_at": "", "latency_ms": 0} for record in self.records.records]
         length = int(kept["inference-header-content-length"] or len(response.content))

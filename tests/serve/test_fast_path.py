@@ -24,6 +24,7 @@ from tests.serve.test_random_requests import CELLS, TENSORS, VALUES
 
 SETTINGS = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 INFER = "/v2/models/demo/infer"
+NAMED = {"x-request-id": "r-1", "traceparent": f"00-{'a1' * 16}-{'b2' * 8}-01"}
 NAMES = ("income", "age", "city", "code", "member")
 PLAIN = {
     "income": st.none() | st.floats(-1e9, 1e9) | st.integers(-100, 100),
@@ -52,8 +53,9 @@ class BothWays:
 
     def _asked(self, url: str, body: bytes, headers: dict[str, str]) -> dict[str, Any]:
         self._records.records.clear()
-        answer = self.client.post(url, content=body, headers=headers)
-        names = set(answer.headers) - {"x-prediction-id", "x-request-id", "content-length"}
+        answer = self.client.post(url, content=body, headers=NAMED | headers)
+        names = set(answer.headers) - {"x-prediction-id", "traceparent", "content-length"}
+        assert answer.headers["traceparent"][:36] == NAMED["traceparent"][:36]
         prediction_id = answer.headers.get("x-prediction-id", "")
         length = int(answer.headers.get(HEADER, len(answer.content)))
         return {
@@ -68,7 +70,7 @@ class BothWays:
 
     def _kept(self, record: Any, prediction_id: str) -> str:
         assert record.id == prediction_id
-        names = ("model", "version", "trial_id", "num_rows", "digest", "inputs", "outputs")
+        names = ("model", "version", "trial_id", "num_rows", "digest", "inputs", "outputs", "request_id", "trace_id")
         return repr([getattr(record, name) for name in names])
 
 
@@ -188,7 +190,7 @@ def test_plain_requests_do_take_the_short_way(client, records, monkeypatch, name
         pytest.fail("the request took the careful way")
 
     for careful in ("parse_infer_request", "parse_json_invocation"):
-        monkeypatch.setattr(f"mlcluster.serve.http_app.{careful}", fail)
+        monkeypatch.setattr(f"mlcluster.serve.predicting.{careful}", fail)
     url, body, headers = PLAIN_REQUESTS[name]
     assert client.post(url, content=body, headers=headers).status_code == 200
     assert len(records.records) == 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import ssl
 import subprocess
 import time
@@ -15,6 +16,7 @@ from mlcluster.cluster.keys import write_tls
 from mlcluster.errors import SpecError
 from mlcluster.serve.api_keys import ApiKeys, sha256_of
 from mlcluster.serve.front_plan import FrontAccess, FrontPlan
+from tests.cli.test_monitoring_templates import expressions
 from tests.serve.front_site import site
 
 __all__ = ["site"]
@@ -46,8 +48,9 @@ def test_a_prediction_needs_a_key_and_its_page_and_health_do_not(site) -> None:
         assert httpx.post(at.url, headers=headers).text == "a"
     for path in ("/", "/v2/health/ready", "/docs"):
         assert httpx.get(at.url + path).status_code == 200
-    assert httpx.get(f"{at.url}/metrics").status_code == 401
-    assert httpx.get(f"{at.url}/metrics", headers=bearer(secret)).status_code == 200
+    for path in ("/metrics", "/metrics/front"):
+        assert httpx.get(f"{at.url}{path}").status_code == 401
+        assert httpx.get(f"{at.url}{path}", headers=bearer(secret)).status_code == 200
 
 
 @pytest.mark.slow
@@ -148,3 +151,16 @@ def test_names_are_told_apart() -> None:
         keys.with_new("a b", per_second=None, per_day=None)
     with pytest.raises(SpecError, match="ben has no key; those there are: anna"):
         keys.without("ben")
+
+
+@pytest.mark.slow
+def test_the_front_tells_what_dashboard_and_rules_ask_of_it(site) -> None:
+    at = site()
+    at.add("a", seconds=0.0)
+    assert httpx.post(at.url).status_code == 200
+    told = httpx.get(f"{at.url}/metrics/front", params={"scope": "backend"}).text
+    asked = {name for text in expressions() for name in re.findall(r"(haproxy_\w+)\{proxy=\"model\"", text)}
+    assert len(asked) == 2
+    for name in asked:
+        assert re.search(rf'^{name}\{{proxy="model"', told, re.MULTILINE), name
+    assert re.search(r'^haproxy_backend_http_responses_total\{proxy="model",code="2xx"\} 1$', told, re.MULTILINE)

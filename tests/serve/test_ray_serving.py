@@ -47,12 +47,11 @@ def records_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def endpoint(ray_session: None, records_folder: Path) -> Iterator[Endpoint]:
-    from ray import serve
+    from mlcluster.serve.ray_deploy import deploy, undeploy
 
-    from mlcluster.serve.ray_deploy import deploy
-
-    yield deploy(plan_for(sample_bundle(), free_port(), records_folder), timeout_seconds=120)
-    serve.shutdown()
+    plan = plan_for(sample_bundle(), free_port(), records_folder, grpc_port=free_port())
+    yield deploy(plan, timeout_seconds=120)
+    undeploy("demo")  # Serve itself goes with Ray: to shut it down takes 30 s
 
 
 @pytest.fixture(scope="module")
@@ -157,6 +156,30 @@ def test_tritons_client_sees_what_it_did_wrong(triton, table) -> None:
     wrong.set_data_from_numpy(np.array([[b"old"]], dtype=object))
     with pytest.raises(InferenceServerException, match="datatype BYTES; send INT64"):
         triton.infer("demo", [inputs[0], wrong, *inputs[2:]])
+
+
+def test_grpc_has_the_numbers_of_http_to_the_bit_and_its_records(endpoint, records_folder, table) -> None:
+    import grpc
+
+    from tests.serve.test_grpc import MESSAGES, SERVICE, request
+
+    rows = without_missing(table, ["city"]).slice(0, 50)
+    columns = rows.to_pydict()
+    kinds = ("FP64", "INT64", "BYTES", "INT64", "BOOL")
+    inputs = [
+        {"name": name, "shape": [50], "datatype": kind, "data": columns[name]}
+        for name, kind in zip(columns, kinds, strict=True)
+    ]
+    expected = httpx.post(endpoint.infer_url, json={"inputs": inputs}).json()["outputs"]
+    with grpc.insecure_channel(endpoint.grpc) as channel:
+        sent, call = channel.unary_unary(f"/{SERVICE}/ModelInfer").with_call(request(rows).SerializeToString(), 20)
+    answer = MESSAGES["ModelInferResponse"].FromString(sent)
+    assert list(answer.outputs[1].contents.fp64_contents) == expected[1]["data"]
+    prediction_id = dict(call.trailing_metadata())["x-prediction-id"]
+    deadline = time.monotonic() + 10
+    while find_record(records_folder, prediction_id) is None and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert find_record(records_folder, prediction_id).num_rows == 50
 
 
 def test_mlflows_client_gets_the_batch_answers(endpoint, table, batch) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from mlcluster.serve.record_block import RecordBlock
 from tests.registry.bundles import Task, sample_table
-from tests.serve.answers import answered, labels_of, layout, recorded
+from tests.serve.answers import TRACE_ID, answered, labels_of, layout, recorded
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
@@ -18,7 +18,7 @@ def test_rows_come_back_as_they_were_asked_and_answered(task: Task) -> None:
     asked = [answered(num_rows, seed=num_rows, task=task) for num_rows in (1, 5, 32, 1)]
     for one, record in zip(asked, recorded(*asked), strict=True):
         assert (record.id, record.model, record.version, record.trial_id) == (one.id, "demo", "3", "t-007")
-        assert (record.request_id, record.trace_id) == ("r-1", None)
+        assert (record.request_id, record.trace_id) == ("r-1", TRACE_ID)
         assert (record.num_rows, record.latency_ms, record.digest) == (len(one.scores), 0.5, None)
         assert record.inputs == one.columns
         outputs = {"value": labels_of(one, task)} if task == "regression" else {"label": labels_of(one, task)}

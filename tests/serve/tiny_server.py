@@ -19,6 +19,7 @@ async def app(scope, receive, send) -> None:
     headers = dict(scope["headers"])
     query = b"?" + scope["query_string"] if scope["query_string"] else b""
     lines = [(b"x-seen-id", headers.get(b"x-request-id", b"")), (b"x-seen-path", scope["raw_path"] + query)]
+    lines += [(b"x-seen-" + name, headers.get(name, b"")) for name in (b"traceparent", b"tracestate")]
     lines.append((b"x-seen-headers", b" ".join(sorted(headers))))
     await send({"type": "http.response.start", "status": status, "headers": lines})
     await send({"type": "http.response.body", "body": sys.argv[3].encode()})

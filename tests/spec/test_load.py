@@ -44,6 +44,7 @@ def test_two_lines_are_a_project_and_everything_else_has_a_default() -> None:
     assert project.models == ("linear", "tree", "forest", "boosting", "mlp")
     assert (project.tune.budget.usd, project.tune.budget.minutes) == (0.20, 10.0)
     assert (project.serve.replicas.min, project.serve.replicas.max) == (0, 4)
+    assert project.serve.timeout_ms == 60_000
     assert project.tracking == "sqlite:///mlflow.db"
     assert project.not_acted_on() == ()
 
@@ -156,6 +157,9 @@ BAD_FILES = (
             "verify: [certified(eps) >= 0.9]",
             "verify: [r2(eps=1) >= 0.9]",
             "serve: {replicas: 4..1}",
+            "serve: {timeout_ms: 0}",
+            "serve: {grpc_port: 0, replicas: 1..4}",
+            "serve: {grpc_port: 70000, replicas: 1..4}",
             "serve: {replicas: many}",
             "serve: {also: [a/b@c]}",
             "serve: {also: [a/0]}",
