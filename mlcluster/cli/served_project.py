@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from mlcluster.monitor import LiveReport
+    from mlcluster.serve import PredictionId, PredictionRecord
     from mlcluster.serve.batch import ScoreProgress
     from mlcluster.serve.predictor import Prediction, Predictor
+
+_ON_ITS_WAY_SECONDS = 3.0
 
 
 class ServedProject(DataProject):
@@ -122,14 +125,14 @@ class ServedProject(DataProject):
 
     def lineage(self, prediction_id: str) -> dict[str, Any]:
         """From a prediction id to the model version, trial, configuration, data, code and dollars."""
-        from mlcluster.serve import find_record, parse_prediction_id
+        from mlcluster.serve import parse_prediction_id
         from mlcluster.serve.feedback import read_feedback
 
         parsed = parse_prediction_id(prediction_id)
         if not self.workspace.has_tracking(self.spec.tracking):
             raise SpecError("this project has no run yet; start one with `mlcluster run`.")
         version = registry_of(open_tracker(self.spec, self.workspace)).version(parsed.model, parsed.version)
-        record = find_record(self.workspace.predictions, prediction_id)
+        record = self._record(parsed)
         labels = read_feedback(self.workspace.predictions)
         tags = {key.removeprefix("mlcluster."): value for key, value in version.tags.items()}
         return {
@@ -152,6 +155,17 @@ class ServedProject(DataProject):
             "bundle": tags.get("bundle"),
             "usd": _number(tags.get("usd")),
         }
+
+    def _record(self, prediction: PredictionId) -> PredictionRecord | None:
+        """What was asked and answered; None where that was not kept, or not any more."""
+        from mlcluster.serve import find_record
+
+        while True:
+            record = find_record(self.workspace.predictions, prediction.request_id)
+            # A replica writes once a second: an answer of just now is on its way.
+            if record is not None or time.time() - prediction.milliseconds / 1000 > _ON_ITS_WAY_SECONDS:
+                return record
+            time.sleep(0.2)
 
     def endpoint(self) -> dict[str, Any] | None:
         """The record of what is being served, or None."""

@@ -109,11 +109,12 @@ class MlflowRegistry:
         import mlflow
         from mlflow.exceptions import MlflowException
 
-        uri = f"models:/{version.name}/{version.version}"
         with tempfile.TemporaryDirectory() as folder:
             try:
+                # Not by a `models:/` address, which MLflow looks up in the store of the process.
+                model = self._client.get_model_version_download_uri(version.name, version.version)
                 found = mlflow.artifacts.download_artifacts(
-                    f"{uri}/data/{_BUNDLE}", dst_path=folder, tracking_uri=self._uri, registry_uri=self._uri
+                    f"{model}/data/{_BUNDLE}", dst_path=folder, tracking_uri=self._uri
                 )
             except (MlflowException, OSError) as error:
                 raise ClusterError(

@@ -27,7 +27,7 @@ from mlcluster.tune import read_journal
 from tests.cli.projects import Outcome, demo_in, free_ports, run_here, run_process
 
 # Ray Serve, MLflow and Triton's client warn about their own use of pydantic, pandas and gevent when they are imported.
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.filterwarnings("default")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
 SETTINGS = (
     *("--set", "tune.budget.minutes=0.5", "--set", "serve.replicas=1..3", "--set", "serve.target_ongoing=5"),
