@@ -9,11 +9,13 @@ from typing import Any
 
 import ray
 from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+from ray.autoscaler.v2.sdk import get_cluster_status
+from ray.autoscaler.v2.utils import is_autoscaler_v2
 from ray.core.generated.gcs_pb2 import GcsNodeInfo
 from ray.experimental.internal_kv import _internal_kv_get
 
 from mlcluster.cluster.node_pricing import NodeFacts
-from mlcluster.cluster.starting_nodes import StartingNodes
+from mlcluster.cluster.starting_nodes import PendingInstances, StartingNodes
 
 _TYPE_LABEL, _MARKET_LABEL = "ray.io/node-group", "ray.io/market-type"
 _MARKETS = {"spot": True, "on-demand": False}
@@ -24,9 +26,13 @@ class NodeRecord:
 
     def __init__(self) -> None:
         self._starting = StartingNodes()
+        self._pending = PendingInstances()
 
     def look(self) -> list[NodeFacts]:
         """Those that are there, are being started, or were there: Ray remembers the last thousand that went."""
+        if is_autoscaler_v2():
+            nodes = list(_facts({}))
+            return [*nodes, *self._pending.look(_pending_instances(), nodes, now=time.time())]
         types, failed = _autoscaler_nodes()
         nodes = list(_facts(types))
         # Where Ray was started by hand, the report names nodes by their ids: none of them is being started.
@@ -54,6 +60,12 @@ def _facts(types: Mapping[str, str]) -> Iterator[NodeFacts]:
 def _type_of(info: Any) -> str | None:
     """Said by the second autoscaler and by KubeRay."""
     return info.node_type_name or info.labels.get(_TYPE_LABEL) or None
+
+
+def _pending_instances() -> dict[str, str]:
+    """Types by instance, of those that the second autoscaler has been given and whose Ray has not joined."""
+    status = get_cluster_status(ray.get_runtime_context().gcs_address)
+    return {node.instance_id: node.ray_node_type_name for node in status.pending_nodes}
 
 
 def _autoscaler_nodes() -> tuple[dict[str, str], frozenset[str]]:

@@ -271,9 +271,11 @@ def test_what_was_served_comes_back_with_the_head(head: Head) -> None:
 
 
 def test_a_study_that_never_got_a_worker_for_its_money_ends_its_job_with_5(head: Head) -> None:
-    hog = "@ray.remote(num_cpus=2)\nclass Hog:\n    def has_it(self): return True\n"
-    hold = "hog = Hog.options(name='hog', lifetime='detached').remote()\nray.get(hog.has_it.remote())"
-    on_head(head, f"{hog}{hold}")
+    hog = "@ray.remote\nclass Hog:\n    def has_it(self): return True\n"
+    # What is served holds a part of them.
+    free = "free = ray.available_resources()['CPU']\n"
+    hold = "hog = Hog.options(name='hog', lifetime='detached', num_cpus=free).remote()\nray.get(hog.has_it.remote())"
+    on_head(head, f"{hog}{free}{hold}")
     try:
         job = submit(head, "tune", "--set", "tune.budget.minutes=0.36")
     finally:
