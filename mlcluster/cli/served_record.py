@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from mlcluster.cli.workspace import Workspace, write_whole
 from mlcluster.errors import ClusterError, MlclusterError
 from mlcluster.registry import Bundle
+from mlcluster.serve.kept_bundles import KeptBundles
 from mlcluster.serve.plan import Endpoint, OtherBundle, ServePlan
 
 NAME = "served.json"
@@ -52,12 +53,9 @@ class ServedRecord(BaseModel):
 
 def keep_served(workspace: Workspace, plan: ServePlan, *, bundle: Path, run: str) -> None:
     """From now on `plan` is what comes back."""
-    others = []
-    for other in plan.neighbours.others:
-        folder = workspace.root / OTHERS / other.bundle.digest
-        if not folder.exists():
-            other.bundle.write(folder)
-        others.append((folder.resolve(), other.aliases))
+    bundles = KeptBundles((workspace.root / OTHERS).resolve())
+    others = [(bundles.keep(other.bundle.files()), other.aliases) for other in plan.neighbours.others]
+    bundles.drop_all_but({folder.name for folder, _ in others})
     bare = replace(plan, bundle_files={}, neighbours=replace(plan.neighbours, others=()))
     record = ServedRecord(plan=bare, bundle=bundle.resolve(), others=tuple(others), run=run)
     write_whole(workspace.root / NAME, record.model_dump_json(indent=1))

@@ -29,6 +29,7 @@ CERTIFICATE = "tls.pem"
 FRONT_METRICS = "/metrics/front"
 """The front's own counts, of all replicas, by HAProxy's exporter for Prometheus."""
 BACKEND = "model"
+FULL = "All replicas have all the requests that they can hold; try again in a second."
 GRPC_BACKEND = "grpc"
 APP_KEY = "app"
 """The one key of the map: which application of Ray Serve the waiting room asks."""
@@ -151,7 +152,6 @@ def _frontend(config: FrontConfig) -> list[str]:
     limits = config.limits
     too_large = f"The body is above {limits.max_body_bytes} bytes; send the rows in several requests."
     tls = f" ssl crt {config.file(CERTIFICATE)} alpn h2,http/1.1" if config.has_certificate else ""
-    full = "All replicas have all the requests that they can hold; try again in a second."
     return [
         "frontend door",
         f"  bind {config.bind}{tls}",
@@ -161,7 +161,7 @@ def _frontend(config: FrontConfig) -> list[str]:
         f"  http-request {_return(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
         f"  http-request wait-for-body time {_ms(limits.header_seconds)} if METH_POST",
         # After the wait: requests that come at once would all be asked before the first of them takes its place.
-        f"  http-request {_return(429, full)} hdr retry-after 1 if {_is_full(limits)}",
+        f"  http-request {_return(429, FULL)} hdr retry-after 1 if METH_POST {is_full(BACKEND, limits)}",
         f"  default_backend {BACKEND}",
     ]
 
@@ -212,8 +212,36 @@ _COUNTS = (
 )
 
 
-def _is_full(limits: FrontLimits) -> str:
-    return f"METH_POST {{ be_conn_free({BACKEND}) le 0 }} {{ queue({BACKEND}) ge {limits.max_queued} }}"
+def is_full(backend: str, limits: FrontLimits) -> str:
+    """A condition: no replica has a place, and no more may wait for one."""
+    return f"{{ be_conn_free({backend}) le 0 }} {{ queue({backend}) ge {limits.max_queued} }}"
+
+
+def balance_rules(limits: FrontLimits, *, retried: str) -> list[str]:
+    """Of a backend: to the replica with the fewest requests, and to another one where it dies."""
+    return [
+        "  balance leastconn",
+        "  option redispatch 1",
+        f"  retries {limits.num_retries}",
+        f"  retry-on {retried}",
+        # A machine that vanishes closes nothing: without these its requests would wait for the whole timeout.
+        "  option srvtcpka",
+        "  srvtcpka-idle 2s",
+        "  srvtcpka-intvl 1s",
+        "  srvtcpka-cnt 3",
+    ]
+
+
+def server_rules(limits: FrontLimits, slots: Sequence[Address | None], *, protocol: str = "") -> list[str]:
+    """Of a backend: its replicas by slot, looked at four times a second and at each request."""
+    return [
+        f"  default-server{protocol} maxconn {limits.max_per_replica} inter 250ms fall 2 rise 1 "
+        "check observe layer4 error-limit 1 on-error mark-down",
+        *(
+            f"  server {slot_name(index)} {'127.0.0.1:9 disabled' if address is None else address}"
+            for index, address in enumerate(slots)
+        ),
+    ]
 
 
 def _backend(config: FrontConfig) -> list[str]:
@@ -222,22 +250,12 @@ def _backend(config: FrontConfig) -> list[str]:
     return [
         f"backend {BACKEND}",
         *secret_rules(config),
-        "  balance leastconn",
-        "  option redispatch 1",
-        f"  retries {limits.num_retries}",
-        f"  retry-on {_RETRIED}",
+        *balance_rules(limits, retried=_RETRIED),
         *deadline_rules(limits.answer_seconds),
-        # A machine that vanishes closes nothing: without these its requests would wait for the whole timeout.
-        "  option srvtcpka",
-        "  srvtcpka-idle 2s",
-        "  srvtcpka-intvl 1s",
-        "  srvtcpka-cnt 3",
         "  option httpchk",
         f"  http-check send meth GET uri {READY_PATH} ver HTTP/1.1 hdr host replica{secret}",
         "  http-check expect status 200",
-        f"  default-server maxconn {limits.max_per_replica} inter 250ms fall 2 rise 1 "
-        "check observe layer4 error-limit 1 on-error mark-down",
-        *(_server(index, address) for index, address in enumerate(config.slots)),
+        *server_rules(limits, config.slots),
         f"  server waiting-room unix@{config.file(WAITING_SOCKET)} no-check maxconn {limits.max_connections} backup",
     ]
 
@@ -253,11 +271,6 @@ def _waiting_room(config: FrontConfig) -> list[str]:
         "backend serve",
         f"  server proxy {config.waiting_room} no-check maxconn {config.limits.max_connections}",
     ]
-
-
-def _server(index: int, address: Address | None) -> str:
-    where = "127.0.0.1:9 disabled" if address is None else str(address)
-    return f"  server {slot_name(index)} {where}"
 
 
 _REFUSALS = {

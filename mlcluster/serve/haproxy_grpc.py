@@ -11,19 +11,21 @@ from collections.abc import Sequence
 
 from mlcluster.serve.haproxy_config import (
     CERTIFICATE,
+    FULL,
     GRPC_BACKEND,
     Address,
     FrontConfig,
+    balance_rules,
+    is_full,
     key_rules,
     secret_rules,
-    slot_name,
+    server_rules,
 )
 from mlcluster.serve.haproxy_requests import naming_rules
 
 _CODES = {401: 16, 429: 8, 408: 4, 502: 14, 503: 14, 504: 4}
 """gRPC's codes by the status that HTTP would have: unauthenticated, exhausted, too late, unavailable."""
 _RETRIED = "conn-failure empty-response junk-response"
-_FULL = "All replicas have all the requests that they can hold; try again in a second."
 _ERRORS = {
     408: "The call did not arrive in time; send it faster.",
     502: "The replica answered nothing that is gRPC; try again in a second.",
@@ -41,7 +43,6 @@ def _frontend(config: FrontConfig, public: Address) -> list[str]:
     limits = config.limits
     how = f"ssl crt {config.file(CERTIFICATE)} alpn h2" if config.has_certificate else "proto h2"
     keys = key_rules(config, ("path_end /ModelInfer",), _return) if config.asks_for_keys else ()
-    full = f"{{ be_conn_free({GRPC_BACKEND}) le 0 }} {{ queue({GRPC_BACKEND}) ge {limits.max_queued} }}"
     return [
         "frontend grpc-door",
         f"  bind {public} {how}",
@@ -49,7 +50,7 @@ def _frontend(config: FrontConfig, public: Address) -> list[str]:
         "  http-after-response set-status 200 if { res.hdr(grpc-status) -m found }",
         *keys,
         f"  http-request wait-for-body time {round(limits.header_seconds * 1_000)}ms if METH_POST",
-        f"  http-request {_return(429, _FULL)} if {full}",
+        f"  http-request {_return(429, FULL)} if {is_full(GRPC_BACKEND, limits)}",
         *_errors(),
         f"  default_backend {GRPC_BACKEND}",
     ]
@@ -60,21 +61,9 @@ def _backend(config: FrontConfig, slots: Sequence[Address | None]) -> list[str]:
     return [
         f"backend {GRPC_BACKEND}",
         *secret_rules(config),
-        "  balance leastconn",
-        "  option redispatch 1",
-        f"  retries {limits.num_retries}",
-        f"  retry-on {_RETRIED}",
-        "  option srvtcpka",
-        "  srvtcpka-idle 2s",
-        "  srvtcpka-intvl 1s",
-        "  srvtcpka-cnt 3",
+        *balance_rules(limits, retried=_RETRIED),
         *_errors(),
-        f"  default-server proto h2 maxconn {limits.max_per_replica} inter 250ms fall 2 rise 1 "
-        "check observe layer4 error-limit 1 on-error mark-down",
-        *(
-            f"  server {slot_name(index)} {'127.0.0.1:9 disabled' if address is None else address}"
-            for index, address in enumerate(slots)
-        ),
+        *server_rules(limits, slots, protocol=" proto h2"),
     ]
 
 

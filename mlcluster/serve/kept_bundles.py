@@ -1,4 +1,4 @@
-"""Bundles that replicas ask for when they need them: a folder beside the front door, one folder a bundle within."""
+"""Bundles for later: those that replicas ask the front door for, and those that come back with a head."""
 
 from __future__ import annotations
 
@@ -16,15 +16,17 @@ class KeptBundles:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def keep(self, files: Mapping[str, bytes]) -> None:
-        """Keeps a bundle; it is checked first.
+    def keep(self, files: Mapping[str, bytes]) -> Path:
+        """Keeps a bundle, which is checked first; its folder.
 
         Raises:
             BundleError: it is damaged.
         """
         bundle = Bundle.from_files(files)
-        if not self._of(bundle.digest).exists():
-            bundle.write(self._of(bundle.digest))
+        folder = self._of(bundle.digest)
+        if not folder.exists():
+            bundle.write(folder)
+        return folder
 
     def files(self, digest: str) -> dict[str, bytes]:
         """The files of a bundle.
