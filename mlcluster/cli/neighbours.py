@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlcluster.cli.bundle_keys import BundleKeys
 from mlcluster.errors import ClusterError, SpecError
+from mlcluster.registry import CHAMPION
 from mlcluster.spec import ModelName, ServeSpec
 
 if TYPE_CHECKING:
@@ -30,8 +31,6 @@ def find_models(serve: ServeSpec, registry: MlflowRegistry, own: ModelVersion) -
     Raises:
         SpecError: a version is not there.
     """
-    from mlcluster.registry.mlflow_registry import CHAMPION
-
     found = FoundModels(own_aliases=(CHAMPION, *(alias for alias in own.aliases if alias != CHAMPION)))
     for name in serve.also:
         version = _version(name, registry)
@@ -70,8 +69,6 @@ def read_neighbours(serve: ServeSpec, registry: MlflowRegistry, keys: BundleKeys
 
 
 def _version(name: ModelName, registry: MlflowRegistry) -> ModelVersion | None:
-    from mlcluster.registry.mlflow_registry import CHAMPION
-
     if name.version is None:
         return registry.aliased(name.name, name.alias or CHAMPION)
     try:

@@ -17,7 +17,7 @@ from mlcluster.cli.tune_stage import run_tune_stage
 from mlcluster.cli.verify_stage import Verified, run_verify_stage
 from mlcluster.data import DatasetSnapshot
 from mlcluster.errors import GateFailed
-from mlcluster.registry import Bundle
+from mlcluster.registry import CHALLENGER, CHAMPION, Bundle
 from mlcluster.tracking import Tracker
 
 if TYPE_CHECKING:
@@ -100,7 +100,6 @@ class Pipeline:
     ) -> tuple[ModelVersion, Bundle]:
         """Everything into MLflow, and the bundle, signed if it is to be, beside it under the version that it got."""
         from mlcluster.cli.recording import run_record, version_tags
-        from mlcluster.registry.mlflow_registry import CHALLENGER
 
         context, name = self.context, self.context.spec.project
         tracker = self.tracker.get()
@@ -126,8 +125,6 @@ class Pipeline:
         return version, verified.bundle
 
     def _deploy(self, outcome: RunOutcome) -> RunOutcome:
-        from mlcluster.registry.mlflow_registry import CHAMPION
-
         assert outcome.verified is not None
         assert outcome.version is not None
         registry, version = registry_of(self.tracker.get()), outcome.version

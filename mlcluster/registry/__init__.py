@@ -4,8 +4,9 @@ In: a trained structure, its transform and its evidence. Out: a `Bundle` of plai
 code when it is loaded. Not here: runs, versions and aliases; those are MLflow's, in `mlflow_*.py`.
 """
 
+from mlcluster.registry.aliases import CHALLENGER, CHAMPION
 from mlcluster.registry.bundle import Bundle, ModelCard
 from mlcluster.registry.onnx_export import to_onnx
 from mlcluster.registry.signature import SigningKey, TrustedKeys
 
-__all__ = ["Bundle", "ModelCard", "SigningKey", "TrustedKeys", "to_onnx"]
+__all__ = ["CHALLENGER", "CHAMPION", "Bundle", "ModelCard", "SigningKey", "TrustedKeys", "to_onnx"]

@@ -18,8 +18,6 @@ from mlcluster.errors import ClusterError
 from mlcluster.registry.bundle import Bundle
 from mlcluster.registry.signature import TrustedKeys
 
-CHAMPION = "champion"
-CHALLENGER = "challenger"
 LOADER_MODULE = "mlcluster.serve.mlflow_loader"
 _BUNDLE = "bundle"
 

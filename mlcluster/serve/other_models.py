@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-DEFAULT_ALIAS = "champion"
-"""What a name means that stands alone."""
+from mlcluster.registry import CHAMPION
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,7 +48,7 @@ class ServedModels:
             for path in (served.path, *served.alias_paths):
                 self._by_path.setdefault(path, served)
         # A name alone is the own model's, or the champion of that name, or the first of it.
-        for served in (own, *sorted(self.all, key=lambda served: DEFAULT_ALIAS not in served.aliases)):
+        for served in (own, *sorted(self.all, key=lambda served: CHAMPION not in served.aliases)):
             self._by_path.setdefault(f"/v2/models/{served.name}", served)
 
     def named(self, name: str, version: str | None) -> ServedModel | None:
