@@ -13,6 +13,7 @@ import psutil
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID
 from ray.util import get_node_ip_address
 
+from tests.cli.cluster_client import end_processes
 from tests.cli.projects import ROOT, environment, free_ports
 from tests.cli.test_cli_nodes import wait_for
 
@@ -88,14 +89,7 @@ def elastic_cluster(temp_dir: str, token: Path, *, max_workers: int) -> Iterator
 
 def end_all(head: subprocess.Popen[bytes], temp_dir: str) -> None:
     """The head, and what bears its temporary folder in its command: its own children and the workers."""
-    found = [process for process in psutil.process_iter() if temp_dir in _command(process)]
-    for process in found:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.terminate()
-    _, alive = psutil.wait_procs(found, timeout=5)
-    for process in alive:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
+    end_processes([process for process in psutil.process_iter() if temp_dir in _command(process)])
     head.wait()
 
 

@@ -6,22 +6,18 @@ The second autoscaler is real, and so are joining, draining and ending; the mach
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from pathlib import Path
+from functools import partial
 from typing import Any
 
 import pytest
 
 from mlcluster.cli.node_accounts import node_lines
+from tests.cli.cluster_client import ClusterClient, client_of
 from tests.cli.elastic_cluster import elastic_cluster
 from tests.cli.projects import ROOT, make_project, run_process, small_table
-from tests.cli.test_cli_nodes import TwoNodes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
@@ -38,32 +34,14 @@ MAX_WORKERS = 3
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterClient]:
     folder = make_project(tmp_path_factory.mktemp("elastic"), PROJECT, small_table(NUM_ROWS))
-    shutil.copytree(ROOT / "cluster-configs", folder / "cluster-configs")
-    file = folder / "cluster-configs" / "aws-cpu.yaml"
-    file.write_text(file.read_text().replace('resources: {"CPU": 8}', 'resources: {"CPU": 1}'))
-    # The path of a Unix socket may have 107 characters, and Ray uses 60 of them.
-    temp_dir = tempfile.mkdtemp(prefix="mlc-")
-    token = Path(temp_dir) / "token"
-    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "w") as written:
-        written.write(secrets.token_hex(32))
-    try:
-        with elastic_cluster(temp_dir, token, max_workers=MAX_WORKERS) as address:
-            env = {
-                "RAY_ADDRESS": address,
-                "RAY_AUTH_MODE": "token",
-                "RAY_AUTH_TOKEN_PATH": str(token),
-                "MLCLUSTER_HOME": str(folder / "home"),
-            }
-            yield TwoNodes(folder=folder, env=env)
-    finally:
-        shutil.rmtree(temp_dir, ignore_errors=True)
+    with client_of(folder, partial(elastic_cluster, max_workers=MAX_WORKERS)) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
-def searched(cluster: TwoNodes) -> Any:
+def searched(cluster: ClusterClient) -> Any:
     """What `tune` wrote, and then `cost --json`; and when the search had ended."""
     tuned = cluster.call("tune", "--json")
     ended = time.time()
@@ -97,7 +75,7 @@ def joined(cost: Any) -> list[Any]:
 
 
 @pytest.fixture(scope="module")
-def unbalanced(cluster: TwoNodes, searched: Any) -> Any:
+def unbalanced(cluster: ClusterClient, searched: Any) -> Any:
     """What came of a study of which two in three workers soon have nothing to do."""
     folder = cluster.folder / "unbalanced"
     command = (sys.executable, "-m", "tests.cli.elastic_driver", str(folder))

@@ -7,15 +7,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import secrets
-import shutil
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +19,8 @@ import pytest
 from ray.util import get_node_ip_address
 
 from mlcluster.cost.node_log import LOOK_SECONDS
-from tests.cli.projects import MLCLUSTER, ROOT, environment, free_ports, make_project, run_process
+from tests.cli.cluster_client import ClusterClient, client_of, end_processes
+from tests.cli.projects import MLCLUSTER, environment, free_ports, make_project
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.filterwarnings("default")]
 
@@ -36,17 +32,6 @@ PROJECT = """
     tune: {budget: {usd: 1.0, minutes: 0.6}}
 """
 HEAD_USD_PER_HOUR, WORKER_USD_PER_HOUR = 0.0864, 0.3456
-
-
-@dataclass(frozen=True, kw_only=True)
-class TwoNodes:
-    """A head without CPUs, a worker with one, and a project beside them whose cluster file prices both."""
-
-    folder: Path
-    env: dict[str, str]
-
-    def call(self, *words: str) -> Any:
-        return run_process(self.folder, *words, env=self.env, timeout=200)
 
 
 @contextlib.contextmanager
@@ -72,14 +57,7 @@ def ray_nodes(temp_dir: str, token: Path) -> Iterator[str]:
         yield address
     finally:
         everything = [psutil.Process(one.pid) for one in started if one.poll() is None]
-        everything += [child for one in everything for child in one.children(recursive=True)]
-        for process in everything:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.terminate()
-        _, alive = psutil.wait_procs(everything, timeout=5)
-        for process in alive:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
+        end_processes([*everything, *(child for one in everything for child in one.children(recursive=True))])
         for one in started:
             one.wait()
 
@@ -93,33 +71,14 @@ def wait_for(log: Path, process: subprocess.Popen[bytes]) -> None:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TwoNodes]:
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ClusterClient]:
     folder = make_project(tmp_path_factory.mktemp("nodes"), PROJECT)
-    shutil.copytree(ROOT / "cluster-configs", folder / "cluster-configs")
-    file = folder / "cluster-configs" / "aws-cpu.yaml"
-    # Workers of the file have eight CPUs, and the machine of the tests may have two: they are to have one.
-    file.write_text(file.read_text().replace('resources: {"CPU": 8}', 'resources: {"CPU": 1}'))
-    # The path of a Unix socket may have 107 characters, and Ray uses 60 of them.
-    temp_dir = tempfile.mkdtemp(prefix="mlc-")
-    token = Path(temp_dir) / "token"
-    descriptor = os.open(token, os.O_WRONLY | os.O_CREAT, 0o600)
-    with os.fdopen(descriptor, "w") as written:
-        written.write(secrets.token_hex(32))
-    try:
-        with ray_nodes(temp_dir, token) as address:
-            env = {
-                "RAY_ADDRESS": address,
-                "RAY_AUTH_MODE": "token",
-                "RAY_AUTH_TOKEN_PATH": str(token),
-                "MLCLUSTER_HOME": str(folder / "home"),
-            }
-            yield TwoNodes(folder=folder, env=env)
-    finally:
-        shutil.rmtree(temp_dir, ignore_errors=True)
+    with client_of(folder, ray_nodes) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
-def spent(cluster: TwoNodes) -> Any:
+def spent(cluster: ClusterClient) -> Any:
     """What `tune` wrote, and `cost --json` after it."""
     tuned = cluster.call("tune", "--json")
     assert tuned.code in (0, 4), tuned.stderr  # a slow machine may have had time for one family only
@@ -167,7 +126,7 @@ def test_the_ledger_and_the_nodes_agree_on_what_trials_and_the_run_cost(spent: A
     assert cost["nodes"]["usd"] <= cost["cap_usd"]
 
 
-def test_the_table_shows_it_and_whether_the_cap_held(cluster: TwoNodes, spent: Any) -> None:
+def test_the_table_shows_it_and_whether_the_cap_held(cluster: ClusterClient, spent: Any) -> None:
     text = cluster.call("cost").stdout
     worker = next(line for line in text.splitlines() if " cpu-spot " in line)
     assert " spot " in worker
@@ -176,7 +135,7 @@ def test_the_table_shows_it_and_whether_the_cap_held(cluster: TwoNodes, spent: A
     assert text.splitlines()[-1] == "the cap of $1 held, all of this counted"
 
 
-def test_after_a_driver_that_was_killed_the_next_goes_on_in_the_same_bill(cluster: TwoNodes) -> None:
+def test_after_a_driver_that_was_killed_the_next_goes_on_in_the_same_bill(cluster: ClusterClient) -> None:
     words = (*MLCLUSTER, "tune", "--fresh", "--seed", "7")
     known = set((cluster.folder / "home").glob("nodes/runs/*"))
     log = cluster.folder / "killed.log"
