@@ -18,7 +18,8 @@ from mlcluster.monitor import LiveQuality
 def feedback(config: Path, overrides: tuple[str, ...], as_json: bool, file: Path | None) -> None:
     """Show how good the live answers are, by the labels that came for them.
 
-    FILE (.parquet, .csv or .json, with columns prediction_id and label) adds labels first, as POST /feedback does.
+    FILE (.parquet, .csv or .json, with columns prediction_id and label) adds labels first, as POST /feedback does: of
+    answers of the project's own model, and of those in serve.also.
     """
     project = load_project(config, overrides)
     num_added = 0 if file is None else project.add_feedback(file)
@@ -37,7 +38,8 @@ def feedback(config: Path, overrides: tuple[str, ...], as_json: bool, file: Path
 
 
 def _show(version: LiveQuality) -> None:
-    click.echo(f"version {version.version}: {version.num_rows} rows answered, {version.num_labelled} with a label")
+    counts = f"{version.num_rows} rows answered, {version.num_labelled} with a label"
+    click.echo(f"{version.model} version {version.version}: {counts}")
     if version.shortage is not None:
         click.echo(f"  {version.shortage}")
     for name, found in version.measures.items():

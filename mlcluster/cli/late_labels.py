@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from mlcluster.cli.row_files import read_rows
-from mlcluster.data import TargetColumn
 from mlcluster.errors import DataError
-from mlcluster.serve.feedback import Feedback, FeedbackLog, feedback_of, time_now
+from mlcluster.serve.feedback import Feedback, FeedbackLog, TargetOf, feedback_of, time_now
 
 
-def add_labels(path: Path, folder: Path, target: TargetColumn, *, model: str) -> int:
+def add_labels(path: Path, folder: Path, target_of: TargetOf) -> int:
     """Adds the labels of a file with the columns `prediction_id` and `label` to the feedback in `folder`; how many.
 
     Raises:
@@ -25,7 +24,7 @@ def add_labels(path: Path, folder: Path, target: TargetColumn, *, model: str) ->
             if row.get(name) is None:
                 raise DataError(f"{path}, row {position} has no {name}; give prediction_id and label.")
         try:
-            items.append(feedback_of(str(row["prediction_id"]), row["label"], target, model=model, now=now))
+            items.append(feedback_of(str(row["prediction_id"]), row["label"], target_of, now=now))
         except DataError as error:
             raise DataError(f"{path}, row {position}: {error}") from error
     FeedbackLog(folder).add(items)

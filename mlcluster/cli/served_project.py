@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from mlcluster.cli.bundle_keys import BundleKeys
 from mlcluster.cli.data_project import DataProject
 from mlcluster.cli.late_labels import add_labels
+from mlcluster.cli.model_targets import ModelTargets
 from mlcluster.cli.progress import Progress
 from mlcluster.cli.ray_local import LocalRay, is_on_cluster
 from mlcluster.cli.run_options import RunOptions
@@ -106,22 +107,23 @@ class ServedProject(DataProject):
     def add_feedback(self, path: Path) -> int:
         """Adds labels that came later, from a file with the columns `prediction_id` and `label`; how many.
 
+        They are of answers of the own model, or of one in `serve.also`.
+
         Raises:
             SpecError: no model has passed its gates yet.
             DataError: the file cannot be read, or a row is wrong; none of them is added.
         """
-        target = self.snapshot().schema.target
-        return add_labels(path, self.workspace.predictions, target, model=self.spec.project)
+        return add_labels(path, self.workspace.predictions, self._targets().of_prediction)
 
     def live_quality(self) -> LiveReport:
-        """How good the live answers are, version by version, by the labels that came for them.
+        """How good the live answers are, model by model and version by version, by the labels that came for them.
 
         Raises:
             SpecError: no model has passed its gates yet.
         """
         from mlcluster.monitor import live_quality
 
-        return live_quality(self.workspace.predictions, self.snapshot().schema.target, seed=self.options.seed)
+        return live_quality(self.workspace.predictions, self._targets().of, seed=self.options.seed)
 
     def lineage(self, prediction_id: str) -> dict[str, Any]:
         """From a prediction id to the model version, trial, configuration, data, code and dollars."""
@@ -173,6 +175,12 @@ class ServedProject(DataProject):
         if not file.exists() or not (is_on_cluster() or LocalRay(self.workspace.ray).is_running()):
             return None
         return dict(json.loads(file.read_text()))
+
+    def _targets(self) -> ModelTargets:
+        run = self._deployed_run()
+        target = DatasetSnapshot.load(run.snapshot).schema.target
+        deployed = str(run.state()["version"])
+        return ModelTargets(self.spec, self.workspace, self._keys(), deployed=deployed, target=target)
 
     def _keys(self) -> BundleKeys:
         return BundleKeys.read(self.spec.serve, self.folder)

@@ -10,7 +10,7 @@ import json
 import math
 import os
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,13 +19,15 @@ from typing import Any
 from mlcluster.data import Label, TargetColumn
 from mlcluster.errors import DataError
 from mlcluster.serve.json_body import json_type, parse_object, refuse_unknown
-from mlcluster.serve.prediction_ids import parse_prediction_id
+from mlcluster.serve.prediction_ids import PredictionId, parse_prediction_id
 from mlcluster.serve.problem import RequestError, invalid, shorten
 
 FILE = "feedback.jsonl"
 MAX_ITEMS = 100_000
 """Labels in one request."""
 _ITEM = ("prediction_id", "label")
+TargetOf = Callable[[PredictionId], TargetColumn]
+"""The target of the version that an id names; raises a `DataError` where it is none whose labels are taken."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,11 +80,12 @@ def read_feedback(folder: Path) -> dict[tuple[str, int], Feedback]:
     return found
 
 
-def parse_feedback(body: bytes, target: TargetColumn, *, model: str) -> list[Feedback]:
+def parse_feedback(body: bytes, target_of: TargetOf) -> list[Feedback]:
     """The labels of a request: `{"prediction_id": ..., "label": ...}`, or a list of such under `feedback`.
 
     Raises:
-        RequestError: a member is missing, unknown or wrong, or the id is of another model; none of them counts.
+        RequestError: a member is missing, unknown or wrong, or the id is of a model that is not served here; none of
+            them counts.
     """
     document = parse_object(body)
     items = [document]
@@ -94,7 +97,7 @@ def parse_feedback(body: bytes, target: TargetColumn, *, model: str) -> list[Fee
     if len(items) > MAX_ITEMS:
         raise invalid("feedback", f"has {len(items)} labels; send at most {MAX_ITEMS} in one request.")
     now = time_now()
-    return [_item(item, position, target, model, now) for position, item in enumerate(items)]
+    return [_item(item, position, target_of, now) for position, item in enumerate(items)]
 
 
 def time_now() -> str:
@@ -119,19 +122,18 @@ def check_label(label: object, target: TargetColumn) -> Label:
     return float(label)
 
 
-def feedback_of(prediction_id: str, label: object, target: TargetColumn, *, model: str, now: str) -> Feedback:
+def feedback_of(prediction_id: str, label: object, target_of: TargetOf, *, now: str) -> Feedback:
     """One label, checked. An id without `#i` names row 0 of its request.
 
     Raises:
-        DataError: the id is none, or of another model, or the label cannot be.
+        DataError: the id is none, or of a model whose labels are not taken, or the label cannot be.
     """
     parsed = parse_prediction_id(prediction_id)
-    if parsed.model != model:
-        raise DataError(f"prediction id = {shorten(prediction_id)} is of {shorten(parsed.model)}; this is {model}.")
-    return Feedback(id=parsed.request_id, row=parsed.row or 0, label=check_label(label, target), received_at=now)
+    checked = check_label(label, target_of(parsed))
+    return Feedback(id=parsed.request_id, row=parsed.row or 0, label=checked, received_at=now)
 
 
-def _item(item: object, position: int, target: TargetColumn, model: str, now: str) -> Feedback:
+def _item(item: object, position: int, target_of: TargetOf, now: str) -> Feedback:
     where = f"feedback[{position}]"
     if not isinstance(item, Mapping):
         raise invalid(where, f"is {json_type(item)}, not an object with prediction_id and label.")
@@ -143,7 +145,7 @@ def _item(item: object, position: int, target: TargetColumn, model: str, now: st
     if not isinstance(prediction_id, str):
         raise invalid(f"{where}.prediction_id", f"is {json_type(prediction_id)}, not a string.")
     try:
-        return feedback_of(prediction_id, item["label"], target, model=model, now=now)
+        return feedback_of(prediction_id, item["label"], target_of, now=now)
     except DataError as error:
         name = str(error).partition(" = ")[0].replace(" ", "_")
         raise RequestError(422, shorten(f"{where}: {error}", 500), field=f"{where}.{name}") from error

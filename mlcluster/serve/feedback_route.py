@@ -11,8 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from mlcluster.serve.feedback import Feedback, FeedbackLog, parse_feedback
-from mlcluster.serve.prediction_ids import new_prediction_id, parse_prediction_id
-from mlcluster.serve.predictor import Predictor
+from mlcluster.serve.label_targets import LabelTargets
 from mlcluster.serve.problem import RequestError
 from mlcluster.serve.reception import RequestLimits, media_type, read_body
 
@@ -22,14 +21,12 @@ _TYPES = ("", "application/json", "application/x-www-form-urlencoded")
 
 
 def feedback_endpoint(
-    predictor: Predictor, feedback: FeedbackLog, limits: RequestLimits
+    targets: LabelTargets, feedback: FeedbackLog, limits: RequestLimits
 ) -> Callable[[Request], Awaitable[Response]]:
     """The endpoint that writes the labels of a request to `feedback`, all or, where one is wrong, none."""
-    target = predictor.schema.target
-    model = parse_prediction_id(new_prediction_id(predictor.name, predictor.version)).model
 
     def add(body: bytes) -> list[Feedback]:
-        items = parse_feedback(body, target, model=model)
+        items = parse_feedback(body, targets.of)
         try:
             feedback.add(items)
         except OSError as error:

@@ -25,6 +25,7 @@ from mlcluster.serve.fast_answers import FastAnswers
 from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.feedback_route import feedback_endpoint
+from mlcluster.serve.label_targets import LabelTargets
 from mlcluster.serve.many_models import ManyModels, OtherApps, no_others
 from mlcluster.serve.metrics import Replica
 from mlcluster.serve.openapi import openapi_document
@@ -68,16 +69,17 @@ def app_within(context: AppContext, predictor: Predictor, others: OtherApps | No
 
     # The usual one makes a page that loads its script from a network of delivery, which a closed network has not.
     app = FastAPIOffline(title=predictor.name, version=__version__, redoc_url=None, lifespan=lifespan)
+    targets = None if context.feedback is None else LabelTargets(others.models, predictor.schema.target)
     document = openapi_document(
         predictor,
         server_version=__version__,
-        takes_feedback=context.feedback is not None,
+        targets=targets,
         has_statistics=answering.metrics.statistics is not None,
     )
     app.openapi = lambda: document  # type: ignore[method-assign]  # the way that FastAPI documents
     table = [*routes.of_server(), *routes.of_model()]
-    if context.feedback is not None:
-        endpoint = feedback_endpoint(predictor, context.feedback, context.in_flight.limits)
+    if context.feedback is not None and targets is not None:
+        endpoint = feedback_endpoint(targets, context.feedback, context.in_flight.limits)
         table.append(("/feedback", "POST", endpoint))
     received = _received(app, table, answering, context)
     answers = _fast(answering, context, others.models.own.alias_paths)

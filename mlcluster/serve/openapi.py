@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from mlcluster.data import FeatureColumn
+from mlcluster.data import FeatureColumn, TargetColumn
 from mlcluster.serve.arrow_bodies import FILE, STREAM
+from mlcluster.serve.label_targets import LabelTargets
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.tensors import TensorSpec, input_specs, output_specs
 
@@ -45,9 +46,13 @@ def feedback_example(predictor: Predictor) -> dict[str, Any]:
 
 
 def openapi_document(
-    predictor: Predictor, *, server_version: str, takes_feedback: bool = False, has_statistics: bool = False
+    predictor: Predictor,
+    *,
+    server_version: str,
+    targets: LabelTargets | None = None,
+    has_statistics: bool = False,
 ) -> dict[str, Any]:
-    """An OpenAPI 3.1 document of every route that answers for this model."""
+    """An OpenAPI 3.1 document of every route that answers for this model; labels are taken by `targets`, if at all."""
     model = f"/v2/models/{predictor.name}"
     versioned = f"{model}/versions/{predictor.version}"
     paths: dict[str, Any] = {
@@ -68,8 +73,8 @@ def openapi_document(
         "/version": _get("The server's version (MLflow)"),
         "/metrics": _get("Counters of this replica, for Prometheus"),
     }
-    if takes_feedback:
-        paths["/feedback"] = _feedback(predictor)
+    if targets is not None:
+        paths["/feedback"] = _feedback(predictor, targets)
     card = predictor.bundle.card
     description = f"{card.family} for `{predictor.schema.target.name}` ({card.task}), version {predictor.version}."
     return {
@@ -164,9 +169,9 @@ def _with_arrow(operation: dict[str, Any], answers: dict[str, Any]) -> dict[str,
     return operation
 
 
-def _feedback(predictor: Predictor) -> dict[str, Any]:
-    classes = predictor.schema.target.classes
-    label: dict[str, Any] = {"enum": list(classes)} if classes else {"type": "number"}
+def _feedback(predictor: Predictor, targets: LabelTargets) -> dict[str, Any]:
+    labels = [_label_schema(target) for target in (targets.own, *targets.others)]
+    label = labels[0] if len(labels) == 1 else {"anyOf": labels, "description": "of the model that the id names"}
     item = {
         "type": "object",
         "properties": {"prediction_id": {"type": "string", "description": "with #i for row i"}, "label": label},
@@ -181,6 +186,10 @@ def _feedback(predictor: Predictor) -> dict[str, Any]:
     }
     summary = "What turned out to be true of earlier predictions; it is on disk when this answers"
     return _post(summary, {"oneOf": [item, listed]}, feedback_example(predictor))
+
+
+def _label_schema(target: TargetColumn) -> dict[str, Any]:
+    return {"enum": list(target.classes)} if target.classes else {"type": "number"}
 
 
 def _post(summary: str, schema: dict[str, Any], example: dict[str, Any]) -> dict[str, Any]:

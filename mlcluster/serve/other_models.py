@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from mlcluster.data import TargetColumn
 from mlcluster.registry import CHAMPION
 
 
@@ -35,6 +36,8 @@ class OtherModel:
     """Of its bundle, which whoever loads it asks for by this."""
     loaded_bytes: int
     """What it takes in memory once it answers, at most."""
+    target: TargetColumn
+    """What it predicts, by which labels are checked while it is not loaded."""
 
 
 class ServedModels:

@@ -28,6 +28,7 @@ class OtherBundle:
             served=ServedModel(name=card.name, version=card.version or UNVERSIONED, aliases=self.aliases),
             digest=self.bundle.digest,
             loaded_bytes=loaded_bytes(num_bytes),
+            target=self.bundle.schema.target,
         )
 
 

@@ -40,7 +40,7 @@ class PredictionIds:
     """Fresh ids `<model>.<version>.<32 hex digits>`: milliseconds since 1970, then 74 random bits, as in UUID 7."""
 
     def __init__(self, model: str, version: str) -> None:
-        self._start = f"{_word(model)}.{_word(version)}."
+        self._start = f"{'.'.join(id_words(model, version))}."
         self._random = RandomBytes()
 
     def next(self, milliseconds: int) -> str:
@@ -48,6 +48,11 @@ class PredictionIds:
         drawn = int.from_bytes(self._random.take(10), "big")
         uid = (milliseconds << 80) | (drawn & _DRAWN) | _VERSION_AND_VARIANT
         return f"{self._start}{uid:032x}"
+
+
+def id_words(model: str, version: str) -> tuple[str, str]:
+    """How a model and its version stand in ids."""
+    return _word(model), _word(version)
 
 
 def new_prediction_id(model: str, version: str) -> str:

@@ -656,19 +656,16 @@ def test_the_challenger_answers_beside_the_champion_by_its_alias_and_its_version
     also = "serve.also=[demo@challenger, demo/1, demo@canary]"
     deployed = run_process(served.folder, *served.words, "--set", also)
     assert deployed.code == 0, deployed.stderr
-    versions = {}
+    versions, ids = {}, {}
     request = (served.folder / "request.json").read_bytes()
     url = f"http://127.0.0.1:{served.port}/v2/models"
     for name in ("demo", "demo@champion", "demo@challenger", "demo/versions/1"):
         answer = httpx.post(f"{url}/{name}/infer", content=request, timeout=60)
         assert answer.status_code == 200, answer.text
         versions[name] = answer.json()["model_version"]
-        assert (
-            run_here(served.folder, "lineage", "--json", answer.headers["x-prediction-id"]).json["model_version"][
-                "version"
-            ]
-            == versions[name]
-        )
+        ids[name] = answer.headers["x-prediction-id"]
+        found = run_here(served.folder, "lineage", "--json", ids[name]).json
+        assert found["model_version"]["version"] == versions[name]
     assert versions["demo"] == versions["demo@champion"] == deployed.json["model_version"]
     assert versions["demo/versions/1"] == "1"
     assert len(set(versions.values())) == 3
@@ -676,6 +673,34 @@ def test_the_challenger_answers_beside_the_champion_by_its_alias_and_its_version
     assert f"beside    demo version {versions['demo@challenger']} @challenger" in status.stdout
     assert "demo@canary is not served: MLflow has no such alias yet" in deployed.stderr
     assert httpx.post(f"{url}/demo@canary/infer", content=request, timeout=60).status_code == 404
+    _label_by_http_and_from_a_file(served, ids["demo@challenger"], ids["demo/versions/1"])
+
+
+def _label_by_http_and_from_a_file(served: Served, challenger: str, former: str) -> None:
+    """Both versions answer beside the champion."""
+    told = httpx.post(
+        f"http://127.0.0.1:{served.port}/feedback",
+        json={"prediction_id": challenger, "label": "benign"},
+        timeout=60,
+    )
+    assert told.json() == {"accepted": 1}
+    (served.folder / "late.csv").write_text(f"prediction_id,label\n{former},malignant\n")
+    before = _num_labelled(run_here(served.folder, "feedback", "--json").json)
+    report = run_here(served.folder, "feedback", "late.csv", "--json").json
+    after = _num_labelled(report)
+    assert report["added"] == 1
+    assert sum(after.values()) == sum(before.values()) + 1
+    for prediction_id, label in ((challenger, "benign"), (former, "malignant")):
+        name, version, _ = prediction_id.split(".")
+        assert after[name, version] == before.get((name, version), 0) + (prediction_id == former) >= 1
+        assert run_here(served.folder, "lineage", "--json", prediction_id).json["prediction"]["feedback"] == {
+            "0": label
+        }
+        assert f"{name} version {version}: " in run_here(served.folder, "feedback").stdout
+
+
+def _num_labelled(report: dict[str, Any]) -> dict[tuple[str, str], int]:
+    return {(one["model"], one["version"]): one["num_labelled"] for one in report["versions"]}
 
 
 def test_models_that_are_not_there_or_do_not_fit_are_refused_and_the_endpoint_goes_on(served: Served) -> None:

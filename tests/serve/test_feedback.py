@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mlcluster.data import TargetColumn
 from mlcluster.monitor import live_quality
 from mlcluster.serve import PredictionLog, Predictor, build_app, new_prediction_id
 from mlcluster.serve.feedback import FILE, FeedbackLog, read_feedback
@@ -35,6 +36,9 @@ class LiveApp:
         answer = self.client.post("/invocations", json={"dataframe_records": rows})
         assert answer.status_code == 200, answer.text
         return answer.headers["x-prediction-id"], answer.json()["predictions"]
+
+    def target_of(self, model: str, version: str) -> TargetColumn:
+        return self.predictor.schema.target
 
     def tell(self, body: Any) -> Any:
         return self.client.post("/feedback", json=body)
@@ -140,21 +144,21 @@ def test_live_quality_is_that_of_the_rows_whose_labels_came(live: LiveApp) -> No
     assert live.tell({"feedback": labels}).json() == {"accepted": 80}
     assert live.tell({"prediction_id": new_prediction_id("demo", "3"), "label": "yes"}).status_code == 200
     live.sink.flush()
-    report = live_quality(live.folder, live.predictor.schema.target)
+    report = live_quality(live.folder, live.target_of)
     (version,) = report.versions
     assert (version.version, version.num_rows, version.num_labelled, report.num_unknown) == ("3", 100, 80, 1)
     accuracy = version.measures["accuracy"]
     assert accuracy.value == hits / 80
     assert accuracy.lower < accuracy.value < accuracy.upper
     assert {"log_loss", "f1"} <= set(version.measures)
-    assert report == live_quality(live.folder, live.predictor.schema.target)
+    assert report == live_quality(live.folder, live.target_of)
 
 
 def test_few_labels_make_no_measure(live: LiveApp) -> None:
     prediction_id, predicted = live.answer(1, seed=1)
     live.tell({"prediction_id": prediction_id, "label": predicted[0]})
     live.sink.flush()
-    (version,) = live_quality(live.folder, live.predictor.schema.target).versions
+    (version,) = live_quality(live.folder, live.target_of).versions
     assert version.measures == {}
     assert version.shortage == "not enough data (1 rows, 30 are needed)"
 
@@ -168,6 +172,6 @@ def test_values_of_a_regression_are_joined(tmp_path: Path) -> None:
     assert (refused.status_code, refused.json()["field"]) == (422, "feedback[0].label")
     live.client.close()
     live.sink.close()
-    (version,) = live_quality(tmp_path, live.predictor.schema.target).versions
+    (version,) = live_quality(tmp_path, live.target_of).versions
     assert version.measures["mae"].value == pytest.approx(0.5)
     assert json.loads((tmp_path / FILE).read_text().splitlines()[3])["row"] == 3

@@ -14,6 +14,7 @@ from mlcluster.errors import ClusterError
 from mlcluster.registry import Bundle
 from mlcluster.serve import Predictor
 from mlcluster.serve.app_context import AppContext
+from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.http_app import app_within, other_app_within
 from mlcluster.serve.many_models import OtherApps
 from mlcluster.serve.openapi import infer_example
@@ -46,11 +47,11 @@ BODY = json.dumps(infer_example(Predictor(OWN)))
 class Site:
     """The applications of one replica; `fetched` are the bundles that it asked for."""
 
-    def __init__(self, *, max_bytes: int = 10**9) -> None:
+    def __init__(self, *, max_bytes: int = 10**9, feedback: FeedbackLog | None = None) -> None:
         self.files: dict[str, Mapping[str, bytes]] = {one.bundle.digest: one.bundle.files() for one in OTHERS}
         self.fetched: list[str] = []
         self.records = MemoryRecords()
-        context = AppContext(self.records)
+        context = AppContext(self.records, feedback=feedback)
         own = ServedModel(name="demo", version="3", aliases=("champion", "live"))
         self.others = OtherApps(
             ServedModels(own, [one.model for one in OTHERS]),
