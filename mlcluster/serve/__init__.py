@@ -4,16 +4,39 @@ In: a `Bundle`. Out: a `Predictor`, the HTTP application around it, and a `Predi
 Ray, which `ray_app.py` puts around the application; and training data, which serving never sees.
 """
 
-from mlcluster.serve.http_app import build_app
-from mlcluster.serve.plan import Endpoint, ServePlan
-from mlcluster.serve.prediction_ids import PredictionId, new_prediction_id, parse_prediction_id
-from mlcluster.serve.prediction_log import PredictionLog
-from mlcluster.serve.predictor import Prediction, Predictor
-from mlcluster.serve.reception import RequestLimits
-from mlcluster.serve.record_layout import PredictionRecord
-from mlcluster.serve.record_reading import find_record, read_records
-from mlcluster.serve.records import NoRecords, RecordSink
+from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mlcluster.serve.http_app import build_app
+    from mlcluster.serve.plan import Endpoint, ServePlan
+    from mlcluster.serve.prediction_ids import PredictionId, new_prediction_id, parse_prediction_id
+    from mlcluster.serve.prediction_log import PredictionLog
+    from mlcluster.serve.predictor import Prediction, Predictor
+    from mlcluster.serve.reception import RequestLimits
+    from mlcluster.serve.record_layout import PredictionRecord
+    from mlcluster.serve.record_reading import find_record, read_records
+    from mlcluster.serve.records import NoRecords, RecordSink
+
+_MODULES = {
+    "Endpoint": "plan",
+    "NoRecords": "records",
+    "Prediction": "predictor",
+    "PredictionId": "prediction_ids",
+    "PredictionLog": "prediction_log",
+    "PredictionRecord": "record_layout",
+    "Predictor": "predictor",
+    "RecordSink": "records",
+    "RequestLimits": "reception",
+    "ServePlan": "plan",
+    "build_app": "http_app",
+    "find_record": "record_reading",
+    "new_prediction_id": "prediction_ids",
+    "parse_prediction_id": "prediction_ids",
+    "read_records": "record_reading",
+}
 __all__ = [
     "Endpoint",
     "NoRecords",
@@ -31,3 +54,10 @@ __all__ = [
     "parse_prediction_id",
     "read_records",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Late: whoever makes Parquet of records needs no model, and none of the 350 MB that come with one.
+    if name in _MODULES:
+        return getattr(import_module(f"mlcluster.serve.{_MODULES[name]}"), name)
+    raise AttributeError(f"module 'mlcluster.serve' has no attribute {name!r}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,9 +14,9 @@ import numpy.typing as npt
 from mlcluster.serve.metrics import ServingMetrics
 from mlcluster.serve.prediction_ids import PredictionIds
 from mlcluster.serve.predictor import Prediction, Predictor
-from mlcluster.serve.record_layout import RecordLayout
+from mlcluster.serve.record_layout import RecordConstants, RecordLayout
 from mlcluster.serve.records import Answered, RecordSink
-from mlcluster.serve.tensors import input_specs, output_specs
+from mlcluster.serve.tensors import input_specs, output_specs, recorded_inputs
 from mlcluster.serve.tracing import RequestIds
 
 _FEW_VALUES = 64
@@ -38,6 +39,25 @@ def _is_finite(scores: npt.NDArray[np.float64]) -> bool:
     return bool(np.isfinite(scores).all())
 
 
+def record_layout(predictor: Predictor) -> RecordLayout:
+    """The table of its answers."""
+    schema, specs = predictor.schema, input_specs(predictor.schema)
+    constants = RecordConstants(
+        model=predictor.name,
+        version=predictor.version,
+        trial_id=predictor.bundle.card.trial_id,
+        classes=tuple(predictor.classes),
+        label=output_specs(schema)[0].datatype,
+        singles=tuple(column.name for column in schema.features if column.arrow_type == "float"),
+    )
+    has_images = any(spec.is_image for spec in specs)
+    return RecordLayout.made(
+        constants,
+        {spec.name: spec.datatype for spec in specs},
+        read_images=partial(recorded_inputs, specs=specs) if has_images else None,
+    )
+
+
 class Answering:
     """The answers of one predictor."""
 
@@ -46,7 +66,7 @@ class Answering:
         self._record = record
         self.metrics = metrics
         self._ids = PredictionIds(predictor.name, predictor.version)
-        self._layout = RecordLayout.of(predictor)
+        self._layout = record_layout(predictor)
         self.inputs = input_specs(predictor.schema)
         self._labels_are_text = output_specs(predictor.schema)[0].datatype == "BYTES"
 

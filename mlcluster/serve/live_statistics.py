@@ -1,12 +1,14 @@
 """What is asked and answered now, counted into the cells of the bundle's reference profile, model by model.
 
-Batches of records are counted beside the answers, by the thread that writes them. Counts of a moving window are kept in
+Blocks of records are counted beside the answers, by the thread that writes them: all of them, or, of more than some
+thousand rows a second, the first ones of each second. Counts of a moving window are kept in
 slices of it, which go one after another; counts since the start are for Prometheus, which makes windows of its own.
 """
 
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,9 +21,12 @@ from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamil
 
 from mlcluster.data import ColumnReference, ReferenceProfile, TargetColumn, answer_columns
 from mlcluster.serve.predictor import Predictor
+from mlcluster.serve.record_block import RecordBlock
 from mlcluster.serve.record_layout import INPUT, RecordLayout, kept_rows
 
 _NUM_SLICES = 12
+_ROWS_PER_SECOND = 4096
+"""A model's statistics are fed with in a second; they say no more with more, and would cost what an answer does."""
 MAX_SERIES_FEATURES, MAX_SERIES_CELLS = 50, 24
 """Features that have counts at /metrics, and cells that each of them may have there; the statistics have all."""
 Counts = npt.NDArray[np.int64]
@@ -41,9 +46,24 @@ class LiveStatistics:
         self._slices: deque[tuple[int, Counts]] = deque(maxlen=_NUM_SLICES + 1)
         """The number of each slice since 1970, with its counts."""
         self._lock = threading.Lock()
+        self._second, self._num_left = 0, 0
+        """Of the clock, and rows that may be counted within it."""
+        self.num_passed_over = 0
+        """Rows since the start that were not counted, since there were many."""
 
     def _nothing(self) -> Counts:
         return np.zeros(sum(column.num_cells for column in self._columns), dtype=np.int64)
+
+    def add_block(self, block: RecordBlock, *, now: float) -> None:
+        """Counts the rows of a block, unless this second of the caller's clock has had its rows."""
+        if int(now) != self._second:
+            self._second, self._num_left = int(now), _ROWS_PER_SECOND
+        if self._num_left > 0:
+            self._num_left -= block.num_rows
+            self.add(block.batch())
+        else:
+            with self._lock:
+                self.num_passed_over += block.num_rows
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Counts the rows of a batch in the layout of records; those of requests without values are left out."""
@@ -85,6 +105,7 @@ class LiveStatistics:
         return {
             "window_seconds": self._window_seconds,
             "num_rows": int(columns[0][1].sum()) if columns else 0,
+            "num_rows_passed_over": self.num_passed_over,
             "num_reference_rows": self._reference.num_rows,
             "features": described[:num_features],
             "answers": described[num_features:],
@@ -108,7 +129,10 @@ class LiveStatistics:
             index = column.drift(counts)
             if index is not None:
                 drift.add_metric((*labels, side, column.name), index)
-        yield from (rows, drift)
+        what = "Rows that were answered and not counted, since there were many within a second."
+        passed_over = CounterMetricFamily("mlcluster_column_rows_passed_over", what, labels=names)
+        passed_over.add_metric(labels, self.num_passed_over)
+        yield from (rows, drift, passed_over)
 
 
 class StatisticsBoard:
@@ -128,11 +152,11 @@ class StatisticsBoard:
             self._models[key] = LiveStatistics(reference, target, window_seconds=self._window_seconds)
         return self._models[key]
 
-    def add(self, layout: RecordLayout, batch: pa.RecordBatch) -> None:
-        """Counts a batch of a model, if it has statistics."""
+    def add(self, layout: RecordLayout, block: RecordBlock) -> None:
+        """Counts a block of a model, if it has statistics."""
         statistics = self._models.get((layout.model, layout.version))
         if statistics is not None:
-            statistics.add(batch)
+            statistics.add_block(block, now=time.monotonic())
 
 
 def _described(column: ColumnReference, counts: Counts) -> dict[str, Any]:

@@ -1,9 +1,8 @@
 """The prediction log: answers on disk within a second, and in Parquet within minutes; nobody waits for it.
 
-An answer leaves its values packed, column by column. A thread makes a batch of many of them, a second later or as soon
-as there are many, and appends it to an open file (`write_ahead.py`); a file that has become long or old becomes
-Parquet. The thread is of this process: to hand values to another one holds the interpreter for longer than to make a
-batch of them here (ADR 20).
+An answer leaves its values packed. A thread appends those of many answers, a second later or as soon as there are
+many, to an open file (`write_ahead.py`). One that has become long or old becomes Parquet: here if it is small, else in
+another process, which takes what time the processor has left (`record_closing.py`).
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from mlcluster.serve.record_block import RecordBlock
+from mlcluster.serve.record_closing import RecordCloser
 from mlcluster.serve.record_files import close_abandoned, keep_below
 from mlcluster.serve.record_layout import RecordLayout
 from mlcluster.serve.record_stream import RecordStream, Rotation
@@ -32,7 +32,9 @@ _MAX_WAITING, _MAX_WAITING_BYTES = 50_000, 64 * 2**20
 """Answers of a model, and bytes of their requests, that wait for the disk; more are lost, and counted."""
 _NUM_FILES = 16
 """Into which the bytes of a folder are parted, at least."""
-Watch = Callable[[RecordLayout, pa.RecordBatch], None]
+_SMALL_BYTES = 2**20
+"""A file up to here becomes Parquet in some milliseconds, for which no process need be started."""
+Watch = Callable[[RecordLayout, RecordBlock], None]
 
 
 class PredictionLog:
@@ -40,7 +42,7 @@ class PredictionLog:
 
     A killed process loses what it answered within the last second. A full disk, or a folder that cannot be made, loses
     records, which are counted, with a warning, rather than answers. The folder is kept below about `max_bytes`, with
-    the files of all processes in it: the oldest go. `watch` sees each batch, before it is written.
+    the files of all processes in it: the oldest go. `watch` sees each block, before it is written.
     """
 
     def __init__(
@@ -56,6 +58,7 @@ class PredictionLog:
         self._max_bytes = max_bytes
         self._rotation = replace(rotation, max_bytes=min(rotation.max_bytes, max_bytes // _NUM_FILES))
         self._watch = watch
+        self._closer = RecordCloser(folder, max_bytes=self._max_bytes - self._rotation.max_bytes)
         self._streams: dict[RecordLayout, RecordStream] = {}
         self._lock, self._file_lock = threading.Lock(), threading.Lock()
         """Of what is gathered, and of files."""
@@ -112,6 +115,7 @@ class PredictionLog:
         """All answers so far, as Parquet; later ones are written at once."""
         self._closed.set()
         self._wake.set()
+        self._closer.end()
         self._flush(lambda _: True)
         atexit.unregister(self.close)
 
@@ -130,10 +134,9 @@ class PredictionLog:
 
     def _append(self, stream: RecordStream, block: RecordBlock) -> None:
         try:
-            batch = block.batch()
             if self._watch is not None:
-                self._watch(stream.layout, batch)
-            stream.append(batch)
+                self._watch(stream.layout, block)
+            stream.append(block)
         except OSError as error:
             self._lose(block.num_requests)
             log.warning("lost %d prediction records: %s", block.num_requests, error)
@@ -146,14 +149,19 @@ class PredictionLog:
             self.num_lost += count
 
     def _close(self, stream: RecordStream) -> None:
+        is_left = stream.num_bytes > _SMALL_BYTES and not self._closed.is_set() and self._closer.ensure()
         try:
-            stream.close()
+            if is_left:
+                stream.let_go()
+            else:
+                stream.close()
         except (OSError, pa.ArrowException) as error:
             log.warning("prediction records stay in an open file: %s", error)
         with self._lock:
             if stream.is_idle:  # its model may have been put away
                 self._streams.pop(stream.layout, None)
-        self._tidy()
+        if not is_left:
+            self._tidy()
 
     def _tidy(self) -> None:
         """Closes what other processes left open, and makes room for the next file."""

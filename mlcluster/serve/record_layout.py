@@ -9,23 +9,20 @@ becomes
     input_<feature>, label and probabilities | value
 
 A request of many rows, or of none, is one row without values. Whatever is the same for a whole file stands in its
-schema until then, and a label is the class of the largest probability.
+schema until then, and a label is the class of the largest probability. Whoever makes Parquet needs no model.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
-from mlcluster.serve.predictor import Predictor
-from mlcluster.serve.tensors import TensorSpec, input_specs, output_specs
 
 MAX_RECORDED_ROWS = 100
 """A request of more rows is recorded by their number and its digest."""
@@ -76,44 +73,63 @@ class PredictionRecord:
     """Of W3C Trace Context, 32 hexadecimal digits."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class RecordConstants:
+    """What is the same for all answers of one model."""
+
+    model: str
+    version: str
+    trial_id: str
+    classes: tuple[str | int | float | bool, ...]
+    """None for a regression."""
+    label: str
+    """Datatype of the classes, or of the value."""
+    singles: tuple[str, ...]
+    """Features whose values are rounded to 32 bits before the model sees them."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
 class RecordLayout:
     """The nested table of one model's answers."""
 
     model: str
     version: str
-    inputs: tuple[TensorSpec, ...]
-    singles: tuple[str, ...]
-    """Columns whose values are rounded to 32 bits before the model sees them."""
-    num_classes: int
-    """0 for a regression."""
+    numbers: tuple[str, ...]
+    """Features that are kept as float64."""
+    others: Mapping[str, pa.DataType]
+    """The rest of them, with their types."""
+    read_images: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None
+    """Makes of a request's columns those that are kept, an image being its SHA-256; None where there are no images."""
     schema: pa.Schema
 
     @classmethod
-    def of(cls, predictor: Predictor) -> RecordLayout:
-        inputs, classes = input_specs(predictor.schema), list(predictor.classes)
+    def made(
+        cls,
+        constants: RecordConstants,
+        datatypes: Mapping[str, str],
+        *,
+        read_images: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None,
+    ) -> RecordLayout:
+        """`datatypes` are the protocol's, by feature."""
+        types = {name: _TYPES[datatype] for name, datatype in datatypes.items()}
         answer = pa.field("value", pa.float64())
-        if classes:
-            answer = pa.field("probabilities", pa.list_(pa.float64(), len(classes)))
-        row = pa.struct([*(pa.field(f"{INPUT}{spec.name}", _TYPES[spec.datatype]) for spec in inputs), answer])
-        constants = {
-            "model": predictor.name,
-            "version": predictor.version,
-            "trial_id": predictor.bundle.card.trial_id,
-            "classes": classes,
-            "label": output_specs(predictor.schema)[0].datatype,
-        }
-        schema = pa.schema(
-            [*_OF_REQUEST, pa.field(ROWS, pa.list_(row))], metadata={_META: json.dumps(constants).encode()}
-        )
+        if constants.classes:
+            answer = pa.field("probabilities", pa.list_(pa.float64(), len(constants.classes)))
+        row = pa.struct([*(pa.field(f"{INPUT}{name}", kind) for name, kind in types.items()), answer])
+        metadata = {_META: json.dumps(asdict(constants)).encode()}
         return cls(
-            model=predictor.name,
-            version=predictor.version,
-            inputs=inputs,
-            singles=tuple(column.name for column in predictor.schema.features if column.arrow_type == "float"),
-            num_classes=len(classes),
-            schema=schema,
+            model=constants.model,
+            version=constants.version,
+            numbers=tuple(name for name, kind in types.items() if kind == pa.float64()),
+            others={name: kind for name, kind in types.items() if kind != pa.float64()},
+            read_images=read_images,
+            schema=pa.schema([*_OF_REQUEST, pa.field(ROWS, pa.list_(row))], metadata=metadata),
         )
+
+
+def constants_of(schema: pa.Schema) -> dict[str, Any]:
+    """The `RecordConstants` of a nested table's schema, as far as whoever made it knew them."""
+    return dict(json.loads(schema.metadata[_META]))
 
 
 def kept_rows(batch: pa.RecordBatch) -> pa.StructArray:
@@ -127,7 +143,7 @@ def kept_rows(batch: pa.RecordBatch) -> pa.StructArray:
 
 def flat_table(nested: pa.Table) -> pa.Table:
     """One row a predicted row, from one row a request."""
-    constants = json.loads(nested.schema.metadata[_META])
+    constants = constants_of(nested.schema)
     nested = nested.combine_chunks()
     rows, num_rows = _chunk(nested[ROWS]), _chunk(nested["num_rows"]).to_numpy()
     parents = pc.list_parent_indices(rows)

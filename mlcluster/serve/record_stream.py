@@ -6,8 +6,6 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import pyarrow as pa
-
 from mlcluster.serve.record_block import RecordBlock
 from mlcluster.serve.record_files import close_file, open_path
 from mlcluster.serve.record_layout import RecordLayout
@@ -44,12 +42,12 @@ class RecordStream:
         block, self.block = self.block, RecordBlock(self.layout)
         return block
 
-    def append(self, batch: pa.RecordBatch) -> None:
-        """Raises OSError where there is no room; nothing of the batch is kept then."""
+    def append(self, block: RecordBlock) -> None:
+        """Raises OSError where there is no room; nothing of the block is kept then."""
         if self._file is None:
             self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            self._file, self._begun = WriteAheadFile(open_path(self._folder), batch.schema), time.monotonic()
-        self._file.append(batch)
+            self._file, self._begun = WriteAheadFile(open_path(self._folder), self.layout.schema), time.monotonic()
+        self._file.append(block.frame())
 
     @property
     def is_full(self) -> bool:
@@ -58,6 +56,17 @@ class RecordStream:
             return False
         is_old = time.monotonic() - self._begun >= self._rotation.max_seconds
         return is_old or self._file.num_bytes >= self._rotation.max_bytes
+
+    @property
+    def num_bytes(self) -> int:
+        """Of the open file."""
+        return 0 if self._file is None else self._file.num_bytes
+
+    def let_go(self) -> None:
+        """Leaves the open file to whoever looks for those that nobody writes."""
+        file, self._file = self._file, None
+        if file is not None:
+            file.close()
 
     def close(self) -> None:
         """Makes Parquet of the open file, if there is one.

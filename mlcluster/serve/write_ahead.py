@@ -1,8 +1,8 @@
 """A file of frames that one process appends to and anybody may read: what is whole when it is killed is kept.
 
-A frame is its length and its CRC-32 (little-endian, four bytes each) and an encapsulated message of Arrow's IPC format;
-the first is the schema, each other one a record batch. The file is locked for as long as its writer lives: whoever gets
-the lock knows that nothing more will come.
+A frame is its length and its CRC-32 (little-endian, four bytes each) and a message: the first is a schema, as Arrow's
+IPC format encapsulates it, each other one some rows of that schema (`record_frames.py`). The file is locked for as long
+as its writer lives: whoever gets the lock knows that nothing more will come.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ import fcntl
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pyarrow as pa
+
+from mlcluster.serve.record_frames import batch_of
 
 _HEAD = struct.Struct("<II")
 
@@ -35,26 +37,25 @@ class WriteAheadFile:
         self._descriptor = os.open(unlocked, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o600)
         try:
             fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            self._append(schema.serialize())
+            self.append([schema.serialize()])
             unlocked.rename(path)
         except OSError:
             self.close()
             unlocked.unlink(missing_ok=True)
             raise
 
-    def append(self, batch: pa.RecordBatch) -> None:
-        """One frame, whole, in the hands of the kernel.
+    def append(self, message: Sequence[bytes | bytearray | pa.Buffer]) -> None:
+        """One frame, whole, in the hands of the kernel; the message is given in parts.
 
         Raises:
             OSError: there is no room, and nothing of the frame is left in the file.
         """
-        self._append(batch.serialize())
-
-    def _append(self, message: pa.Buffer) -> None:
-        frame = [_HEAD.pack(message.size, zlib.crc32(message)), message]
+        checksum, size = 0, 0
+        for part in message:
+            checksum, size = zlib.crc32(part, checksum), size + len(part)
         try:
-            written = os.writev(self._descriptor, frame)
-            if written < _HEAD.size + message.size:
+            written = os.writev(self._descriptor, [_HEAD.pack(size, checksum), *message])
+            if written < _HEAD.size + size:
                 raise OSError(28, "No space left on device")  # noqa: TRY301 - as the next write would say
         except OSError:
             os.ftruncate(self._descriptor, self.num_bytes)
@@ -72,20 +73,20 @@ def read_frames(path: Path) -> tuple[pa.Schema, list[pa.RecordBatch]] | None:
     Raises:
         FileNotFoundError: it is not there any more.
     """
-    frames = _frames(pa.py_buffer(path.read_bytes()))
+    frames = _frames(path.read_bytes())
     first = next(frames, None)
     if first is None:
         return None
-    schema = pa.ipc.read_schema(first)
-    return schema, [pa.ipc.read_record_batch(frame, schema) for frame in frames]
+    schema = pa.ipc.read_schema(pa.py_buffer(first))
+    return schema, [batch_of(frame, schema) for frame in frames]
 
 
-def _frames(data: pa.Buffer) -> Iterator[pa.Buffer]:
+def _frames(data: bytes) -> Iterator[bytes]:
     at = 0
-    while at + _HEAD.size <= data.size:
-        length, checksum = _HEAD.unpack(data[at : at + _HEAD.size])
+    while at + _HEAD.size <= len(data):
+        length, checksum = _HEAD.unpack_from(data, at)
         frame = data[at + _HEAD.size : at + _HEAD.size + length]
-        if not length or frame.size < length or zlib.crc32(frame) != checksum:
+        if not length or len(frame) < length or zlib.crc32(frame) != checksum:
             return
         yield frame
         at += _HEAD.size + length
@@ -100,12 +101,13 @@ def abandoned(path: Path) -> Iterator[bool]:
         yield False
         return
     try:
-        yield _is_locked(descriptor) and os.fstat(descriptor).st_nlink > 0
+        yield is_locked(descriptor) and os.fstat(descriptor).st_nlink > 0
     finally:
         os.close(descriptor)
 
 
-def _is_locked(descriptor: int) -> bool:
+def is_locked(descriptor: int) -> bool:
+    """Whether the lock of the file, or folder, is the caller's from now on; it goes with the descriptor."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

@@ -41,7 +41,7 @@ class Server:
         total = 0.0
         for process in (self._process, *self._process.children(recursive=True)):
             times = process.cpu_times()
-            total += times.user + times.system
+            total += times.user + times.system + times.children_user + times.children_system
         return total
 
 

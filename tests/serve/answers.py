@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from mlcluster.serve import PredictionRecord, Predictor
+from mlcluster.serve.answering import record_layout
 from mlcluster.serve.prediction_ids import PredictionIds
 from mlcluster.serve.record_block import RecordBlock
 from mlcluster.serve.record_layout import RecordLayout, flat_table, records_of
@@ -23,7 +24,7 @@ TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 
 @cache
 def layout(task: Task = "binary") -> RecordLayout:
-    return RecordLayout.of(Predictor(sample_bundle(task)))
+    return record_layout(Predictor(sample_bundle(task)))
 
 
 def answered(num_rows: int = 1, *, seed: int = 0, task: Task = "binary", **changes: Any) -> Answered:

@@ -19,7 +19,7 @@ from mlcluster.serve.metrics import Replica
 from mlcluster.serve.record_block import RecordBlock
 from mlcluster.serve.records import Answered
 from tests.registry.bundles import sample_bundle, sample_table
-from tests.serve.answers import answered
+from tests.serve.answers import answered, layout
 from tests.serve.app_client import AppClient
 
 NOW_MS = 1_800_000_000_000
@@ -138,7 +138,7 @@ def test_a_window_forgets_and_the_counts_since_the_start_do_not(reference: Refer
         statistics.add(batch_of(answered(10 + place, at_ms=NOW_MS + minutes * 60_000)))
     counts = [statistics.to_json(NOW_MS + int(minutes * 60_000))["num_rows"] for minutes in (1, 3, 4.5, 10)]
     assert counts == [33, 12, 12, 0]
-    rows, _ = statistics.collect((), (), NOW_MS)
+    rows, *_ = statistics.collect((), (), NOW_MS)
     assert sum(sample.value for sample in rows.samples if sample.labels["column"] == "age") == 33
 
 
@@ -150,10 +150,25 @@ def test_a_number_of_levels_is_bounded_for_prometheus_and_whole_in_the_statistic
     statistics = LiveStatistics(profile, bundle.schema.target, window_seconds=60)
     columns = sample_table(40, seed=2).to_pydict() | {"city": [f"c{row * 2}" for row in range(40)]}
     statistics.add(batch_of(answered(40, columns=columns, at_ms=NOW_MS)))
-    rows, _ = statistics.collect((), (), NOW_MS)
+    rows, *_ = statistics.collect((), (), NOW_MS)
     city = {sample.labels["cell"]: sample.value for sample in rows.samples if sample.labels["column"] == "city"}
     assert len(city) == MAX_SERIES_CELLS
     assert sum(city.values()) == 40
     assert city["other"] > 20
     (described,) = [one for one in statistics.to_json(NOW_MS)["features"] if one["name"] == "city"]
     assert (len(described["levels"]), sum(described["counts"]), described["counts"][-2]) == (80, 40, 0)
+
+
+def test_of_many_rows_a_second_the_first_ones_are_counted_and_the_rest_are_told_of(reference: ReferenceProfile) -> None:
+    statistics = LiveStatistics(reference, sample_bundle().schema.target, window_seconds=120)
+    block = RecordBlock(layout())
+    for seed in range(50):
+        block.add(answered(100, seed=seed, at_ms=NOW_MS))
+    for now in (7.0, 7.4, 7.9, 8.0):
+        statistics.add_block(block, now=now)
+    found = statistics.to_json(NOW_MS)
+    assert (found["num_rows"], found["num_rows_passed_over"]) == (10_000, 10_000)
+    _, _, passed_over = statistics.collect((), (), NOW_MS)
+    assert [(sample.name, sample.value) for sample in passed_over.samples] == [
+        ("mlcluster_column_rows_passed_over_total", 10_000)
+    ]
