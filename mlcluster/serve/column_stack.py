@@ -19,8 +19,7 @@ class ColumnStack(Mapping[str, npt.NDArray[Any]]):
         self._places = places
 
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
-        found: npt.NDArray[Any] = self.stack[self._places[name]]
-        return found
+        return np.ascontiguousarray(self.stack[self._places[name]])
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.names)

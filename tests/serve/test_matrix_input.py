@@ -19,6 +19,7 @@ from mlcluster.data.fit import fit_transform
 from mlcluster.data.statistics import number_partial
 from mlcluster.registry import Bundle, to_onnx
 from mlcluster.serve.grpc_messages import MESSAGES
+from mlcluster.serve.record_layout import MAX_RECORDED_ROWS
 from mlcluster.spec import Expectation
 from tests.registry.bundles import Task, sample_bundle
 from tests.registry.structures import random_ensemble, random_net
@@ -123,6 +124,9 @@ def test_it_has_the_answers_and_records_of_a_tensor_a_column(both: Both, num_row
         for record in answer[3]:
             record["digest"] = ""  # the bodies are others
     assert found == expected
+    if num_rows <= MAX_RECORDED_ROWS:
+        (record,) = found[3]
+        assert record["inputs"]["age"] == [None if np.isnan(age) else int(age) for age in rows[:, 2]]
 
 
 def test_it_is_answered_as_bytes_where_that_is_asked_for(both: Both) -> None:
