@@ -1,9 +1,9 @@
 """One replica's HTTP server against others around the same exported model, on the same requests in one run.
 
-    .venv/bin/python scripts/bench_serve.py [--models mlp,boosting,raw] \\
+    .venv/bin/python scripts/bench_serve.py [--models mlp,boosting,raw,wide] \\
         [--servers bare,fastapi,ours,ours-no-statistics,ours-no-records,ours-front,...] \\
         [--peer bentoml=PYTHON --peer mlserver=PYTHON] \\
-        [--connections 1,8,64] [--rows 1,32] [--forms json,binary,rows] [--seconds 3] [--repeats 3] [--seed 0] \\
+        [--connections 1,8,64] [--rows 1,32] [--forms json,binary,rows,matrix] [--seconds 3] [--repeats 3] [--seed 0] \\
         [--out serve.json]
 
 Needs `wrk` (Debian package `wrk`). Each server is a process of its own; its answers are held against the batch path
@@ -37,8 +37,8 @@ from bench_files import provenance, say, write_document
 from serve_bench.process import FORMS_OF, PEERS, SERVERS, NotStartedError, Server, run, served
 
 BASELINE = "bare"
-MODELS = ("mlp", "boosting", "raw")
-FORMS = ("json", "binary", "rows")
+MODELS = ("mlp", "boosting", "raw", "wide")
+FORMS = ("json", "binary", "rows", "matrix")
 PACKAGES = ("mlcluster", "uvicorn", "httptools", "uvloop", "orjson", "onnxruntime", "fastapi", "numpy")
 
 
@@ -63,10 +63,10 @@ def main() -> int:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=some_of(MODELS), default=",".join(MODELS))
+    parser.add_argument("--models", type=some_of(MODELS), default="mlp,boosting,raw")
     parser.add_argument("--servers", type=some_of((*SERVERS, *PEERS)), default=",".join(SERVERS))
     parser.add_argument("--peer", action="append", default=[], metavar="NAME=PYTHON", help="who runs a peer")
-    parser.add_argument("--forms", type=some_of(FORMS), default=",".join(FORMS))
+    parser.add_argument("--forms", type=some_of(FORMS), default="json,binary,rows")
     parser.add_argument("--connections", type=whole_numbers, default="1,8,64")
     parser.add_argument("--rows", type=whole_numbers, default="1,32")
     parser.add_argument("--seconds", type=int, default=3)
@@ -98,12 +98,12 @@ def compare(name: str, given: argparse.Namespace, scratch: Path) -> Iterator[dic
     """All servers around one model, on each form, number of rows and number of connections."""
     from serve_bench.load import ask, load
     from serve_bench.models import train
-    from serve_bench.requests import question
+    from serve_bench.requests import BINARY_FORMS, question
 
     model = train(name, seed=given.seed)
     model.bundle.write(scratch / "bundle")
     # Text has no form of bytes that a server by hand would take, and nulls have none at all.
-    forms = [form for form in given.forms if form != "binary" or not model.has_text]
+    forms = [form for form in given.forms if form not in BINARY_FORMS or not model.has_text]
     with ExitStack() as stack:
         servers = dict(start(given, scratch, stack))
         for form in forms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Mapping
@@ -11,6 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from mlcluster.serve.large_requests import is_large
+from mlcluster.serve.live_statistics import LiveStatistics
 from mlcluster.serve.metrics import ServingMetrics
 from mlcluster.serve.prediction_ids import PredictionIds
 from mlcluster.serve.predictor import Prediction, Predictor
@@ -18,6 +21,8 @@ from mlcluster.serve.record_layout import RecordConstants, RecordLayout
 from mlcluster.serve.records import Answered, RecordSink
 from mlcluster.serve.tensors import input_specs, output_specs, recorded_inputs
 from mlcluster.serve.tracing import RequestIds
+
+log = logging.getLogger(__name__)
 
 _FEW_VALUES = 64
 """Up to here a look at each value beats numpy."""
@@ -82,20 +87,27 @@ class Answering:
         prediction_id = self._ids.next(now_ms)
         self.metrics.count_rows(len(prediction.labels))
         latency_ms = (time.perf_counter() - request.started) * 1_000
-        self._record.write(
-            Answered(
-                self._layout,
-                prediction_id,
-                now_ms,
-                latency_ms,
-                columns,
-                request.doubles,
-                prediction.scores,
-                request.body,
-                request.ids,
-            )
+        answered = Answered(
+            self._layout,
+            prediction_id,
+            now_ms,
+            latency_ms,
+            columns,
+            request.doubles,
+            prediction.scores,
+            request.body,
+            request.ids,
         )
+        self._record.write(answered)
+        if is_large(answered) and self.metrics.statistics is not None:
+            self._count(answered, self.metrics.statistics)
         return prediction_id
+
+    def _count(self, answered: Answered, statistics: LiveStatistics) -> None:
+        try:
+            statistics.add_large(answered, now=time.monotonic())
+        except Exception:  # the answer is given, whatever is wrong with its count
+            log.exception("did not count the rows of a request of many")
 
     def values(self, prediction: Prediction) -> dict[str, list[Any]]:
         """Flat values by output name, as the protocol's tensors have them."""

@@ -15,13 +15,13 @@ from mlcluster.data import RowError, columns_to_table
 from mlcluster.errors import DataError
 from mlcluster.serve.answering import Answering, Received
 from mlcluster.serve.deadline import Deadline
+from mlcluster.serve.inference_protocol import ModelTensors
 from mlcluster.serve.json_body import refuse_unknown
 from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.predictor import Prediction
 from mlcluster.serve.problem import RequestError, malformed, shorten
 from mlcluster.serve.reception import InFlight
 from mlcluster.serve.row_encoder import RowEncoder
-from mlcluster.serve.tensors import output_specs
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +42,10 @@ class CarefulAnswers:
         self.in_flight = in_flight
         self.metrics = answering.metrics
         self.limits = in_flight.limits
-        self.inputs = answering.inputs
+        self.tensors = ModelTensors.of(answering.predictor.schema)
+        self.inputs, self.outputs = self.tensors.inputs, self.tensors.outputs
         self._predictor = answering.predictor
         schema = answering.predictor.schema
-        self.outputs = output_specs(schema)
         self.names = schema.feature_names
         self.max_columns = len(schema.feature_names) + 1 + len(schema.non_features)
         self._encoder = RowEncoder.of(schema, answering.predictor.bundle.transform)
@@ -106,6 +106,8 @@ class CarefulAnswers:
         properties = {"family": card.family, "task": card.task, "trial_id": card.trial_id}
         if self._predictor.classes:
             properties["classes"] = json.dumps(list(self._predictor.classes))
+        if self.tensors.matrix is not None:
+            properties["matrix_input"] = json.dumps(self.tensors.matrix.to_json())
         return {
             "name": self._predictor.name,
             "versions": [self._predictor.version],

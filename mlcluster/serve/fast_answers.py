@@ -17,12 +17,11 @@ import orjson
 from mlcluster.serve.answering import Answering, Received
 from mlcluster.serve.deadline import Deadline, names_deadline
 from mlcluster.serve.fast_requests import FastReader, FastRequest
-from mlcluster.serve.inference_protocol import infer_response
+from mlcluster.serve.inference_protocol import ModelTensors, infer_response
 from mlcluster.serve.negotiation import wanted_form
 from mlcluster.serve.predictor import Prediction
 from mlcluster.serve.reception import InFlight
 from mlcluster.serve.row_encoder import RowEncoder
-from mlcluster.serve.tensors import input_specs, output_specs
 from mlcluster.serve.tracing import RequestIds
 
 log = logging.getLogger(__name__)
@@ -78,9 +77,7 @@ class FastAnswers:
         self._echo_request_id = echo_request_id
         self.max_body_bytes = min(_MAX_BODY_BYTES, in_flight.limits.max_body_bytes)
         self._encoder = RowEncoder.of(predictor.schema, predictor.bundle.transform)
-        self._reader = FastReader(
-            input_specs(predictor.schema), output_specs(predictor.schema), max_rows=in_flight.limits.max_rows
-        )
+        self._reader = FastReader(ModelTensors.of(predictor.schema), max_rows=in_flight.limits.max_rows)
         self._members = {"model_name": predictor.name, "model_version": predictor.version}
         self._routes = self._table(aliases) if self._encoder is not None else {}
 

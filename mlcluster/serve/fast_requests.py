@@ -8,17 +8,19 @@ body with as many of them as what was read from it, no key was dropped.
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
 
-from mlcluster.serve.inference_protocol import OutputRequest, requested_outputs
+from mlcluster.serve.column_stack import ColumnStack
+from mlcluster.serve.inference_protocol import ModelTensors, OutputRequest, requested_outputs
 from mlcluster.serve.invocations import columns_of_invocation
+from mlcluster.serve.matrix_input import MatrixReader
 from mlcluster.serve.problem import RequestError
-from mlcluster.serve.tensors import BINARY_TYPES, TensorSpec, accepts, decode_binary
+from mlcluster.serve.tensors import BINARY_TYPES, accepts, decode_binary
 
 _NUM_MEMBERS = 4
 """Of a plain tensor: name, shape, datatype, and data or parameters."""
@@ -35,7 +37,7 @@ _HUGE = float(2**63)
 class FastRequest:
     """Values by column, None for missing, of `num_rows` rows."""
 
-    columns: dict[str, Any]
+    columns: Mapping[str, Any]
     """Lists, or arrays in which NaN is missing."""
     num_rows: int
     id: str | None = None
@@ -45,9 +47,12 @@ class FastRequest:
 class FastReader:
     """Reads the requests of one model."""
 
-    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], *, max_rows: int) -> None:
+    def __init__(self, tensors: ModelTensors, *, max_rows: int) -> None:
+        inputs, outputs = tensors.inputs, tensors.outputs
+        self._matrix = None if tensors.matrix is None else tensors.matrix.name
         self._datatypes: Mapping[str, str] = {spec.name: spec.datatype for spec in inputs}
         self._names = tuple(self._datatypes)
+        self._matrix_reader = MatrixReader(self._names)
         self._num_columns = len(inputs)
         self._floats = tuple(spec.name for spec in inputs if spec.datatype == "FP64")
         self._max_rows = max_rows
@@ -110,8 +115,10 @@ class FastReader:
             return None
         return FastRequest(columns=columns, num_rows=num_rows)
 
-    def _inputs(self, tensors: Any, body: bytes, at: int) -> tuple[dict[str, Any], int, int] | None:
+    def _inputs(self, tensors: Any, body: bytes, at: int) -> tuple[Mapping[str, Any], int, int] | None:
         """Columns, their rows, and how many strings stand in the JSON of the tensors."""
+        if type(tensors) is list and len(tensors) == 1 and tensors[0]["name"] == self._matrix:
+            return self._matrix_columns(tensors[0], body, at)
         if type(tensors) is not list or len(tensors) != self._num_columns:
             return None
         columns: dict[str, Any] = {}
@@ -145,7 +152,21 @@ class FastReader:
         is_whole = at == len(body) and len(columns) == self._num_columns
         return (columns, num_rows, num_strings) if is_whole else None
 
+    def _matrix_columns(self, tensor: Any, body: bytes, at: int) -> tuple[Mapping[str, Any], int, int] | None:
+        reader, datatype = self._matrix_reader, tensor["datatype"]
+        num_rows = reader.num_rows(tensor)
+        size = reader.num_bytes(datatype, num_rows * self._num_columns)
+        if "data" in tensor:
+            columns = reader.of_json(tensor["data"], num_rows)
+            is_plain = columns is not None and at == len(body) and len(tensor) == _NUM_MEMBERS
+            return (columns, num_rows, 6) if columns is not None and is_plain else None
+        if _binary_size(tensor) != size or at + size != len(body):
+            return None
+        return reader.of_bytes(body, at, datatype, num_rows), num_rows, 7
+
     def _holds_huge(self, columns: Mapping[str, Any]) -> bool:
+        if isinstance(columns, ColumnStack):
+            return False
         for name in self._floats:
             values = columns[name]
             if type(values) is list:

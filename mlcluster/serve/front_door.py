@@ -19,7 +19,8 @@ from mlcluster.serve.front_files import FrontFiles
 from mlcluster.serve.front_loads import SOME_LOAD, FrontLoads
 from mlcluster.serve.front_plan import FrontPlan
 from mlcluster.serve.front_process import FrontProcess, check_free
-from mlcluster.serve.haproxy_config import APP_KEY, GRPC_BACKEND
+from mlcluster.serve.haproxy_config import APP_KEY, BACKEND, GRPC_BACKEND, OTHERS_BACKEND
+from mlcluster.serve.haproxy_others import with_followers
 from mlcluster.serve.haproxy_socket import command, mapping, read_loads
 from mlcluster.serve.replica_slots import ReplicaSlots, ReplicaSocket
 
@@ -127,10 +128,10 @@ class FrontDoor:
         """Asks HAProxy how many requests each replica has; to be called again and again."""
         with self._lock:
             try:
-                by_index, num_queued = read_loads(self._files.admin_socket)
-                if self._plan.grpc is not None:
-                    of_grpc, num_more = read_loads(self._files.admin_socket, GRPC_BACKEND)
-                    by_index = {index: load + of_grpc[index] for index, load in by_index.items() if index in of_grpc}
+                by_index, num_queued = read_loads(self._files.admin_socket, BACKEND)
+                for backend in self._more_backends:
+                    more, num_more = read_loads(self._files.admin_socket, backend)
+                    by_index = {index: load + more[index] for index, load in by_index.items() if index in more}
                     num_queued += num_more
             except ClusterError as error:
                 log.debug("%s", error)
@@ -138,6 +139,12 @@ class FrontDoor:
             taken = {index: slot for index, slot in enumerate(self._slots.taken) if slot is not None}
             found = {slot.replica.replica_id: by_index[index] for index, slot in taken.items() if index in by_index}
             self._loads.add(found, num_queued=num_queued)
+
+    @property
+    def _more_backends(self) -> list[str]:
+        """Beside the one of the own model over HTTP."""
+        is_there = {GRPC_BACKEND: self._plan.grpc is not None, OTHERS_BACKEND: bool(self._plan.others)}
+        return [backend for backend, wanted in is_there.items() if wanted]
 
     def replicas(self) -> list[str]:
         """Ids of those that get requests."""
@@ -156,6 +163,8 @@ class FrontDoor:
             commands = change()
             if not commands:
                 return
+            if self._plan.others:
+                commands = with_followers(commands)
             self._files.write(self._plan, self._slots)
             try:
                 problem = command(self._files.admin_socket, commands)

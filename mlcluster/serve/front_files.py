@@ -16,13 +16,13 @@ from mlcluster.serve.haproxy_config import (
     APP_KEY,
     APP_MAP,
     CERTIFICATE,
-    KEY_MAP,
-    QUOTA_MAP,
-    RATE_MAP,
+    OTHERS_MAP,
     FrontConfig,
     haproxy_config,
 )
 from mlcluster.serve.haproxy_grpc import grpc_config
+from mlcluster.serve.haproxy_keys import KEY_MAP, QUOTA_MAP, RATE_MAP
+from mlcluster.serve.haproxy_others import others_config, others_map
 from mlcluster.serve.private_file import replace_private
 from mlcluster.serve.replica_slots import ReplicaSlots, Slot
 
@@ -61,11 +61,15 @@ class FrontFiles:
             limits=plan.limits,
             asks_for_keys=plan.access.keys is not None,
             has_certificate=plan.access.certificate is not None,
+            has_others=bool(plan.others),
             replica_secret=plan.replica_secret,
         )
         self._write_access(plan.access)
         replace_private(self.app_map, f"{APP_KEY} /{plan.app or '-'}\n")
         text = haproxy_config(config)
+        if plan.others:
+            replace_private(self.folder / OTHERS_MAP, others_map(plan.others))
+            text += others_config(config)
         if plan.grpc is not None:
             text += grpc_config(config, public=plan.grpc, slots=slots.grpc_addresses)
         replace_private(self.config, text)

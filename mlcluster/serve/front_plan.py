@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlcluster.serve.api_keys import ApiKey
@@ -31,6 +32,8 @@ class FrontPlan:
     """Replicas at one time, those that start and end during an update included."""
     limits: FrontLimits = field(default_factory=FrontLimits)
     access: FrontAccess = field(default_factory=FrontAccess)
+    others: Mapping[str, str] = field(default_factory=dict)
+    """`NAME`, `NAME@ALIAS` and `NAME/VERSION` of each model beside the own one -> the model and version meant."""
     replica_secret: str = ""
     """What each request to a replica bears; empty where they ask for none."""
     app: str = ""

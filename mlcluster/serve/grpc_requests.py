@@ -49,7 +49,7 @@ def parse_model_infer(message: Any, careful: CarefulAnswers) -> InferRequest:
         ],
         "outputs": [{"name": output.name, "parameters": _parameters(output.parameters)} for output in message.outputs],
     }
-    return read_infer_request(document, b"".join(raw), careful.inputs, careful.outputs)
+    return read_infer_request(document, b"".join(raw), careful.tensors)
 
 
 def model_infer_response(

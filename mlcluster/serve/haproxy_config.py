@@ -8,34 +8,29 @@ Which application of Ray Serve that is stands in a map, so that a new version ta
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mlcluster.serve.front_only import FRONT_HEADER
-from mlcluster.serve.haproxy_requests import TRACE_MEMBERS, deadline_rules, naming_rules, renaming_rules
-from mlcluster.serve.problem import MEDIA_TYPE, RequestError
+from mlcluster.serve.haproxy_keys import LOCAL_PEER, counts, key_rules
+from mlcluster.serve.haproxy_refusals import error_rules, returned
+from mlcluster.serve.haproxy_requests import OTHER, choosing_rules, deadline_rules, naming_rules, renaming_rules
 from mlcluster.serve.readiness import READY_PATH
 
 ADMIN_SOCKET = "admin.sock"
 WAITING_SOCKET = "waiting.sock"
-COUNTS_SOCKET = "counts.sock"
-"""Where an HAProxy that takes over is told the counts of keys by the one that gives way."""
 APP_MAP = "app.map"
-KEY_MAP = "keys.map"
-"""SHA-256 of a key -> its name."""
-RATE_MAP = "rates.map"
-"""Name of a key -> requests that may come within a second."""
-QUOTA_MAP = "quotas.map"
-"""Name of a key -> within a day."""
 CERTIFICATE = "tls.pem"
 FRONT_METRICS = "/metrics/front"
 """The front's own counts, of all replicas, by HAProxy's exporter for Prometheus."""
 BACKEND = "model"
 FULL = "All replicas have all the requests that they can hold; try again in a second."
 GRPC_BACKEND = "grpc"
+OTHERS_BACKEND = "others"
+OTHERS_MAP = "others.map"
+"""What a request calls a model beside the own one -> the model and version that it means."""
 APP_KEY = "app"
 """The one key of the map: which application of Ray Serve the waiting room asks."""
-_LOCAL_PEER = "front"
 _NEED_A_KEY = ("method POST", f"path /metrics {FRONT_METRICS}")
 _BUFFER_BYTES = 32 * 1024
 """Of a request, what can be sent again to another replica. HAProxy copies a whole buffer for each request, however short
@@ -94,6 +89,8 @@ class FrontConfig:
     limits: FrontLimits = FrontLimits()
     asks_for_keys: bool = False
     has_certificate: bool = False
+    has_others: bool = False
+    """Whether requests for other models than the own one are told apart, by the map of their names."""
     replica_secret: str = ""
     """What each request to a replica bears; empty where they ask for none."""
 
@@ -115,7 +112,7 @@ def haproxy_config(config: FrontConfig) -> str:
         _frontend(config),
         _backend(config),
         _waiting_room(config),
-        _counts(config) if config.asks_for_keys else (),
+        counts(config.file) if config.asks_for_keys else (),
     )
     return "\n".join([*(line for part in parts for line in part), ""])
 
@@ -127,7 +124,7 @@ def _global(config: FrontConfig) -> list[str]:
         f"  maxconn {config.limits.max_connections}",
         f"  nbthread {config.limits.num_threads}",
         f"  stats socket {config.file(ADMIN_SOCKET)} mode 600 level admin",
-        f"  localpeer {_LOCAL_PEER}",
+        f"  localpeer {LOCAL_PEER}",
         f"  hard-stop-after {_ms(config.limits.answer_seconds + _KEPT_SECONDS)}",
         f"  tune.bufsize {_BUFFER_BYTES}",
         "  ssl-default-bind-options ssl-min-ver TLSv1.2",
@@ -149,7 +146,7 @@ def _defaults(limits: FrontLimits) -> list[str]:
         "  timeout check 5s",
         f"  timeout queue {_ms(min(limits.queue_seconds, limits.answer_seconds))}",
         f"  timeout server {_ms(limits.answer_seconds)}",
-        *(_refusal(status, detail) for status, detail in _REFUSALS.items()),
+        *error_rules(),
     ]
 
 
@@ -161,37 +158,15 @@ def _frontend(config: FrontConfig) -> list[str]:
         "frontend door",
         f"  bind {config.bind}{tls}",
         *naming_rules(),
-        *(key_rules(config, _NEED_A_KEY, _return) if config.asks_for_keys else ()),
+        *(choosing_rules(config.file(OTHERS_MAP)) if config.has_others else ()),
+        *(key_rules(config.file, _NEED_A_KEY, returned) if config.asks_for_keys else ()),
         f"  http-request use-service prometheus-exporter if {{ path {FRONT_METRICS} }}",
-        f"  http-request {_return(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
+        f"  http-request {returned(413, too_large)} if {{ req.hdr_val(content-length) gt {limits.max_body_bytes} }}",
         f"  http-request wait-for-body time {_ms(limits.header_seconds)} if METH_POST",
         # After the wait: requests that come at once would all be asked before the first of them takes its place.
-        f"  http-request {_return(429, FULL)} hdr retry-after 1 if METH_POST {is_full(BACKEND, limits)}",
+        *(f"  http-request {returned(429, FULL)} hdr retry-after 1 if METH_POST {full}" for full in _is_full(config)),
+        *((f"  use_backend {OTHERS_BACKEND} if {OTHER}",) if config.has_others else ()),
         f"  default_backend {BACKEND}",
-    ]
-
-
-def key_rules(config: FrontConfig, needed: Sequence[str], refusal: Callable[[int, str], str]) -> list[str]:
-    """Of a frontend: requests for which one of `needed` holds ask for a key; `refusal`, of a status and a reason, says
-    that it is not there, or has had its requests. The page, the documentation and the health ask for none."""
-    unknown = "The request bears no key that is known here; send `authorization: Bearer KEY`."
-    fast = "The key has had its requests of this second; try again in one."
-    spent = "The key has had its requests of the last 24 hours; try again later, or ask for a larger quota."
-    return [
-        *(f"  acl needs_key {condition}" for condition in needed),
-        "  http-request set-var(txn.secret) req.hdr(x-api-key)",
-        "  http-request set-var(txn.secret) req.hdr(authorization),field(2,' ') "
-        "if { req.hdr(authorization) -m beg -i 'bearer ' }",
-        f"  http-request set-var(txn.key) var(txn.secret),sha2(256),hex,lower,map({config.file(KEY_MAP)})",
-        # No secret goes farther than this.
-        "  http-request unset-var(txn.secret)",
-        "  http-request del-header authorization",
-        "  http-request del-header x-api-key",
-        f"  http-request {refusal(401, unknown)} hdr www-authenticate Bearer if needs_key !{{ var(txn.key) -m found }}",
-        "  http-request track-sc0 var(txn.key) table rates if needs_key",
-        "  http-request track-sc1 var(txn.key) table quotas if needs_key",
-        *_limit("rate", 0, config.file(RATE_MAP), refusal(429, fast) + " hdr retry-after 1"),
-        *_limit("quota", 1, config.file(QUOTA_MAP), refusal(429, spent) + " hdr retry-after 3600"),
     ]
 
 
@@ -200,38 +175,23 @@ def secret_rules(config: FrontConfig) -> list[str]:
     return [f"  http-request set-header {FRONT_HEADER} {config.replica_secret}"] if config.replica_secret else []
 
 
-def _limit(name: str, counter: int, limits: str, refusal: str) -> list[str]:
-    """`refusal` where a counter is above the key's own limit; a key that has none is never refused."""
-    return [
-        f"  http-request set-var(txn.{name}) var(txn.key),map_str_int({limits},{2**31 - 1})",
-        f"  http-request set-var(txn.over_{name}) sc_http_req_rate({counter}),sub(txn.{name})",
-        f"  http-request {refusal} if needs_key {{ var(txn.over_{name}) -m int gt 0 }}",
-    ]
-
-
-def _counts(config: FrontConfig) -> list[str]:
-    """Requests by the name of their key. The peer is the process itself: at a reload the former one finds the new one
-    there, and tells it what it has counted. In its first five seconds it waits to be told, and tells nothing itself."""
-    return [
-        "peers counts",
-        f"  bind unix@{config.file(COUNTS_SOCKET)} mode 600",
-        f"  server {_LOCAL_PEER}",
-        "backend rates",
-        "  stick-table type string len 64 size 10k expire 10s store http_req_rate(1s) peers counts",
-        "backend quotas",
-        "  stick-table type string len 64 size 10k expire 25h store http_req_rate(24h) peers counts",
-    ]
-
-
 def is_full(backend: str, limits: FrontLimits) -> str:
     """A condition: no replica has a place, and no more may wait for one."""
     return f"{{ be_conn_free({backend}) le 0 }} {{ queue({backend}) ge {limits.max_queued} }}"
 
 
-def balance_rules(limits: FrontLimits, *, retried: str) -> list[str]:
-    """Of a backend: to the replica with the fewest requests, and to another one where it dies."""
+def _is_full(config: FrontConfig) -> list[str]:
+    """Conditions, one a backend, of the requests that go there."""
+    limits = config.limits
+    if not config.has_others:
+        return [is_full(BACKEND, limits)]
+    return [f"!{OTHER} {is_full(BACKEND, limits)}", f"{OTHER} {is_full(OTHERS_BACKEND, limits)}"]
+
+
+def balance_rules(limits: FrontLimits, *, retried: str, choice: Sequence[str] = ("balance leastconn",)) -> list[str]:
+    """Of a backend: to which replica, by default the one with the fewest requests, and to another one where it dies."""
     return [
-        "  balance leastconn",
+        *(f"  {line}" for line in choice),
         "  option redispatch 1",
         f"  retries {limits.num_retries}",
         f"  retry-on {retried}",
@@ -256,19 +216,32 @@ def server_rules(limits: FrontLimits, slots: Sequence[Address | None], *, protoc
 
 
 def _backend(config: FrontConfig) -> list[str]:
-    limits = config.limits
     secret = f" hdr {FRONT_HEADER} {config.replica_secret}" if config.replica_secret else ""
     return [
         f"backend {BACKEND}",
-        *secret_rules(config),
-        *balance_rules(limits, retried=_RETRIED),
-        *deadline_rules(limits.answer_seconds),
+        *model_rules(config),
         "  option httpchk",
         f"  http-check send meth GET uri {READY_PATH} ver HTTP/1.1 hdr host replica{secret}",
         "  http-check expect status 200",
-        *server_rules(limits, config.slots),
-        f"  server waiting-room unix@{config.file(WAITING_SOCKET)} no-check maxconn {limits.max_connections} backup",
+        *server_rules(config.limits, config.slots),
+        waiting_room_server(config),
     ]
+
+
+def model_rules(config: FrontConfig, **choice: Sequence[str]) -> list[str]:
+    """Of a backend of replicas that speak HTTP; `choice` is that of `balance_rules`."""
+    limits = config.limits
+    return [
+        *secret_rules(config),
+        *balance_rules(limits, retried=_RETRIED, **choice),
+        *deadline_rules(limits.answer_seconds),
+    ]
+
+
+def waiting_room_server(config: FrontConfig) -> str:
+    """The last one of such a backend."""
+    room = f"unix@{config.file(WAITING_SOCKET)}"
+    return f"  server waiting-room {room} no-check maxconn {config.limits.max_connections} backup"
 
 
 def _waiting_room(config: FrontConfig) -> list[str]:
@@ -282,29 +255,6 @@ def _waiting_room(config: FrontConfig) -> list[str]:
         "backend serve",
         f"  server proxy {config.waiting_room} no-check maxconn {config.limits.max_connections}",
     ]
-
-
-_REFUSALS = {
-    400: "The request is no valid HTTP.",
-    408: "The request did not arrive in time; send it faster, or in parts.",
-    502: "The model's replica answered nothing that is HTTP; try again in a second.",
-    503: "No replica can take the request now; try again in a second.",
-    504: "The model's replica did not answer in time; try again, with fewer rows.",
-}
-
-
-def _refusal(status: int, detail: str) -> str:
-    retry = " hdr retry-after 1" if status in (502, 503) else ""
-    return f"  http-error status {status} {_content(status, detail)}{retry}"
-
-
-def _return(status: int, detail: str) -> str:
-    return f"return status {status} {_content(status, detail)}"
-
-
-def _content(status: int, detail: str) -> str:
-    body = RequestError(status, detail).encoded(TRACE_MEMBERS).decode().replace("'", "\\u0027")
-    return f"content-type {MEDIA_TYPE} lf-string '{body}'"
 
 
 def _ms(seconds: float) -> str:

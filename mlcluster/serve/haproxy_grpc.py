@@ -17,10 +17,10 @@ from mlcluster.serve.haproxy_config import (
     FrontConfig,
     balance_rules,
     is_full,
-    key_rules,
     secret_rules,
     server_rules,
 )
+from mlcluster.serve.haproxy_keys import key_rules
 from mlcluster.serve.haproxy_requests import naming_rules
 
 _CODES = {401: 16, 429: 8, 408: 4, 502: 14, 503: 14, 504: 4}
@@ -42,7 +42,7 @@ def grpc_config(config: FrontConfig, *, public: Address, slots: Sequence[Address
 def _frontend(config: FrontConfig, public: Address) -> list[str]:
     limits = config.limits
     how = f"ssl crt {config.file(CERTIFICATE)} alpn h2" if config.has_certificate else "proto h2"
-    keys = key_rules(config, ("path_end /ModelInfer",), _return) if config.asks_for_keys else ()
+    keys = key_rules(config.file, ("path_end /ModelInfer",), _return) if config.asks_for_keys else ()
     return [
         "frontend grpc-door",
         f"  bind {public} {how}",

@@ -57,6 +57,20 @@ def renaming_rules() -> list[str]:
     ]
 
 
+OTHER = "{ var(txn.other) -m found }"
+"""A condition: the request is for a model beside the endpoint's own."""
+
+
+def choosing_rules(others: str) -> list[str]:
+    """Of a frontend: which model beside the own one is meant, by a map from `NAME`, `NAME@ALIAS` and `NAME/VERSION`."""
+    return [
+        "  http-request set-var(txn.called) path,url_dec,field(4,/) if { path_beg /v2/models/ }",
+        "  http-request set-var-fmt(txn.called) %[var(txn.called)]/%[path,url_dec,field(6,/)] "
+        "if { path_beg /v2/models/ } { path,url_dec,field(5,/) -m str versions }",
+        f"  http-request set-var(txn.other) var(txn.called),map_str({others})",
+    ]
+
+
 def deadline_rules(longest_seconds: float) -> list[str]:
     """Of a backend: an answer has to begin within what the request says, where that is less than `longest_seconds`."""
     longest = round(longest_seconds * 1_000)

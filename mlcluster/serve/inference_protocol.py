@@ -13,7 +13,9 @@ from typing import Any
 
 import orjson
 
+from mlcluster.data import TableSchema
 from mlcluster.serve.json_body import json_type, parse_object, refuse_unknown
+from mlcluster.serve.matrix_input import columns_of_matrix, matrix_spec
 from mlcluster.serve.problem import invalid, malformed
 from mlcluster.serve.tensors import (
     BINARY_TYPES,
@@ -23,6 +25,8 @@ from mlcluster.serve.tensors import (
     decode_binary,
     encode_binary,
     flatten,
+    input_specs,
+    output_specs,
 )
 
 HEADER_LENGTH = "inference-header-content-length"
@@ -50,21 +54,32 @@ class InferRequest:
     """How long the request is willing to wait, if it says so."""
 
 
-def parse_infer_request(
-    body: bytes, header_length: str | None, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
-) -> InferRequest:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ModelTensors:
+    """What a model takes and gives."""
+
+    inputs: tuple[TensorSpec, ...]
+    """One a column, in the schema's order."""
+    outputs: tuple[TensorSpec, ...]
+    matrix: TensorSpec | None
+    """All columns as one tensor, instead of `inputs`, where the model takes one."""
+
+    @classmethod
+    def of(cls, schema: TableSchema) -> ModelTensors:
+        return cls(inputs=input_specs(schema), outputs=output_specs(schema), matrix=matrix_spec(schema))
+
+
+def parse_infer_request(body: bytes, header_length: str | None, tensors: ModelTensors) -> InferRequest:
     """The request in `body`, whose JSON part has `header_length` bytes when tensors follow it.
 
     Raises:
         RequestError: 400 for what cannot be read, 422 naming the member that is wrong.
     """
     document, binary = _split(body, header_length)
-    return read_infer_request(parse_object(document), binary, inputs, outputs)
+    return read_infer_request(parse_object(document), binary, tensors)
 
 
-def read_infer_request(
-    request: Mapping[str, Any], binary: bytes, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]
-) -> InferRequest:
+def read_infer_request(request: Mapping[str, Any], binary: bytes, tensors: ModelTensors) -> InferRequest:
     """The same of an object that has been read, and the bytes of its tensors, one after another.
 
     Raises:
@@ -74,8 +89,10 @@ def read_infer_request(
     parameters = checked_parameters(request, "request")
     return InferRequest(
         id=_request_id(request.get("id")),
-        columns=_columns(request.get("inputs"), memoryview(binary), {spec.name: spec for spec in inputs}),
-        outputs=requested_outputs(request.get("outputs"), outputs, binary=parameters.get("binary_data_output") is True),
+        columns=_columns(request.get("inputs"), memoryview(binary), tensors),
+        outputs=requested_outputs(
+            request.get("outputs"), tensors.outputs, binary=parameters.get("binary_data_output") is True
+        ),
         timeout_seconds=_timeout_seconds(parameters),
     )
 
@@ -156,7 +173,8 @@ def _timeout_seconds(parameters: Mapping[str, Any]) -> float | None:
     return timeout / 1e6 if timeout else None
 
 
-def _columns(tensors: object, binary: memoryview, specs: Mapping[str, TensorSpec]) -> dict[str, list[Any]]:
+def _columns(tensors: object, binary: memoryview, model: ModelTensors) -> dict[str, list[Any]]:
+    specs = {spec.name: spec for spec in (*model.inputs, *([] if model.matrix is None else [model.matrix]))}
     if not isinstance(tensors, list):
         raise invalid("inputs", f"is {json_type(tensors)}; send a list with one tensor a column.")
     columns: dict[str, list[Any]] = {}
@@ -175,7 +193,11 @@ def _columns(tensors: object, binary: memoryview, specs: Mapping[str, TensorSpec
         at += num_bytes
     if at != len(binary):
         raise malformed(f"The body has {len(binary) - at} bytes that belong to no input; check each binary_data_size.")
-    return columns
+    if model.matrix is None or model.matrix.name not in columns:
+        return columns
+    if len(columns) > 1:
+        raise invalid(model.matrix.name, "holds all columns, and stands beside others; send it alone.")
+    return columns_of_matrix(columns[model.matrix.name], [spec.name for spec in model.inputs])
 
 
 def _input_spec(tensor: object, specs: Mapping[str, TensorSpec]) -> TensorSpec:
@@ -197,12 +219,12 @@ def _datatype(spec: TensorSpec, tensor: Mapping[str, Any]) -> str:
 
 def _json_values(spec: TensorSpec, tensor: Mapping[str, Any]) -> list[Any]:
     _datatype(spec, tensor)
-    num_rows = check_shape(spec.name, tensor.get("shape"))
+    num_values = check_shape(spec, tensor.get("shape")) * spec.shape[-1]
     if "data" not in tensor:
         raise invalid(spec.name, "has no data; send a list of values.")
-    values = flatten(spec.name, tensor["data"])
-    if len(values) != num_rows:
-        raise invalid(spec.name, f"has {len(values)} values of data for shape {tensor['shape']}; send {num_rows}.")
+    values = flatten(spec.name, tensor["data"], width=spec.shape[-1])
+    if len(values) != num_values:
+        raise invalid(spec.name, f"has {len(values)} values of data for shape {tensor['shape']}; send {num_values}.")
     return values
 
 
@@ -210,8 +232,8 @@ def _binary_values(spec: TensorSpec, tensor: Mapping[str, Any], data: memoryview
     datatype = _datatype(spec, tensor)
     if "data" in tensor:
         raise invalid(spec.name, "has both data and binary_data_size; send one of them.")
-    num_rows = check_shape(spec.name, tensor.get("shape"))
-    return decode_binary(spec.name, datatype, data, num_rows, is_image=spec.is_image)
+    num_values = check_shape(spec, tensor.get("shape")) * spec.shape[-1]
+    return decode_binary(spec.name, datatype, data, num_values, is_image=spec.is_image)
 
 
 def requested_outputs(wanted: object, specs: Sequence[TensorSpec], *, binary: bool) -> tuple[OutputRequest, ...]:

@@ -1,7 +1,8 @@
 """What is asked and answered now, counted into the cells of the bundle's reference profile, model by model.
 
 Blocks of records are counted beside the answers, by the thread that writes them: all of them, or, of more than some
-thousand rows a second, the first ones of each second. Counts of a moving window are kept in
+thousand rows a second, the first ones of each second. A request of so many rows that its record has no values is
+counted where it is answered, which for most of them is beside the event loop. Counts of a moving window are kept in
 slices of it, which go one after another; counts since the start are for Prometheus, which makes windows of its own.
 """
 
@@ -20,9 +21,11 @@ import pyarrow.compute as pc
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from mlcluster.data import ColumnReference, ReferenceProfile, TargetColumn, answer_columns
+from mlcluster.serve.large_requests import block_of_large
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.record_block import RecordBlock
 from mlcluster.serve.record_layout import INPUT, RecordLayout, kept_rows
+from mlcluster.serve.records import Answered
 
 _NUM_SLICES = 12
 _ROWS_PER_SECOND = 4096
@@ -49,21 +52,41 @@ class LiveStatistics:
         self._second, self._num_left = 0, 0
         """Of the clock, and rows that may be counted within it."""
         self.num_passed_over = 0
-        """Rows since the start that were not counted, since there were many."""
+        """Rows since the start that were not counted, since there were many within a second."""
 
     def _nothing(self) -> Counts:
         return np.zeros(sum(column.num_cells for column in self._columns), dtype=np.int64)
 
     def add_block(self, block: RecordBlock, *, now: float) -> None:
         """Counts the rows of a block, unless this second of the caller's clock has had its rows."""
+        with self._lock:
+            is_counted = self._left(now) > 0
+            if is_counted:
+                self._num_left -= block.num_rows
+            else:
+                self.num_passed_over += block.num_rows
+        if is_counted:
+            self.add(block.batch())
+
+    def add_large(self, answered: Answered, *, now: float) -> None:
+        """Counts rows of a request whose record has no values: as many as this second of the clock has left."""
+        num_rows = len(answered.scores)
+        with self._lock:
+            most = max(0, min(num_rows, self._left(now)))
+            self._num_left -= most
+            if not most:
+                self.num_passed_over += num_rows
+        if most:
+            block = block_of_large(answered, most)
+            with self._lock:
+                self.num_passed_over += num_rows - block.num_rows
+            self.add(block.batch())
+
+    def _left(self, now: float) -> int:
+        """Rows that may be counted in this second; with the lock held."""
         if int(now) != self._second:
             self._second, self._num_left = int(now), _ROWS_PER_SECOND
-        if self._num_left > 0:
-            self._num_left -= block.num_rows
-            self.add(block.batch())
-        else:
-            with self._lock:
-                self.num_passed_over += block.num_rows
+        return self._num_left
 
     def add(self, batch: pa.RecordBatch) -> None:
         """Counts the rows of a batch in the layout of records; those of requests without values are left out."""

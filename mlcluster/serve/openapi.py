@@ -6,9 +6,10 @@ from typing import Any
 
 from mlcluster.data import FeatureColumn, TargetColumn
 from mlcluster.serve.arrow_bodies import FILE, STREAM
+from mlcluster.serve.inference_protocol import ModelTensors
 from mlcluster.serve.label_targets import LabelTargets
 from mlcluster.serve.predictor import Predictor
-from mlcluster.serve.tensors import TensorSpec, input_specs, output_specs
+from mlcluster.serve.tensors import TensorSpec, input_specs
 
 _JSON_TYPES = {"BOOL": "boolean", "BYTES": "string", "FP64": "number", "INT64": "integer", "UINT64": "integer"}
 _PLACEHOLDERS: dict[str, Any] = {"BOOL": False, "BYTES": "", "FP64": 0.0, "INT64": 0, "UINT64": 0}
@@ -114,7 +115,11 @@ def _get(summary: str) -> dict[str, Any]:
 
 
 def _infer(predictor: Predictor) -> dict[str, Any]:
-    names = [spec.name for spec in input_specs(predictor.schema)]
+    tensors = ModelTensors.of(predictor.schema)
+    names, what = [spec.name for spec in tensors.inputs], "one tensor a column"
+    if tensors.matrix is not None:
+        names.append(tensors.matrix.name)
+        what += f", or {tensors.matrix.name} alone, of shape [rows, {tensors.matrix.shape[-1]}]: all columns in order"
     tensor = {
         "type": "object",
         "properties": {
@@ -131,12 +136,12 @@ def _infer(predictor: Predictor) -> dict[str, Any]:
         "properties": {
             "id": {"type": "string"},
             "parameters": {"type": "object"},
-            "inputs": {"type": "array", "items": tensor},
+            "inputs": {"type": "array", "items": tensor, "description": what},
             "outputs": {"type": "array", "items": {"type": "object", "required": ["name"]}},
         },
         "required": ["inputs"],
     }
-    outputs = ", ".join(spec.name for spec in output_specs(predictor.schema))
+    outputs = ", ".join(spec.name for spec in tensors.outputs)
     operation = _post(f"Predict (Open Inference Protocol); outputs: {outputs}", schema, infer_example(predictor))
     return _with_arrow(operation, {_JSON: {"schema": {"type": "object"}}, _OCTETS: _BINARY})
 

@@ -68,6 +68,14 @@ class ServedModels:
         found = self._by_path.get("/".join(parts[: 6 if is_versioned else 4]))
         return None if found is None else (found, "/".join((*parts[:3], found.name, *parts[4:])))
 
+    def names_of_others(self) -> dict[str, str]:
+        """`NAME`, `NAME@ALIAS` or `NAME/VERSION` of each that is not the own one, and `NAME/VERSION` that it means."""
+        return {
+            path.removeprefix("/v2/models/").replace("/versions/", "/"): f"{served.name}/{served.version}"
+            for path, served in self._by_path.items()
+            if served != self.own
+        }
+
     @property
     def all(self) -> tuple[ServedModel, ...]:
         """The own one first."""

@@ -69,7 +69,7 @@ class Predicting:
             parsed = InferRequest(id=None, columns=self._arrow_columns(asked), outputs=outputs, timeout_seconds=None)
         else:
             body = asked.received.body
-            parsed = parse_infer_request(body, asked.header_length, careful.inputs, careful.outputs)
+            parsed = parse_infer_request(body, asked.header_length, careful.tensors)
         if parsed.timeout_seconds is not None:
             deadline = deadline.within(parsed.timeout_seconds)
         answer = careful.answer(parsed.columns, asked.received, deadline, is_typed=asked.is_arrow)

@@ -25,8 +25,9 @@ from mlcluster.errors import ClusterError
 from mlcluster.registry import Bundle
 from mlcluster.serve.front_plan import FrontPlan
 from mlcluster.serve.haproxy_config import Address, FrontLimits
+from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.plan import Endpoint, ServePlan
-from mlcluster.serve.predictor import Predictor
+from mlcluster.serve.predictor import UNVERSIONED, Predictor
 from mlcluster.serve.probe import Probe, try_out
 from mlcluster.serve.ray_app import ModelReplica, build_application
 from mlcluster.serve.ray_front import FrontHandle, find_front, open_front
@@ -160,7 +161,15 @@ def _front_plan(plan: ServePlan) -> FrontPlan:
         num_slots=max(_LEAST_SLOTS, 4 * plan.max_replicas),
         limits=FrontLimits(answer_seconds=seconds, max_per_replica=plan.max_ongoing),
         access=plan.access,
+        others=_others(plan),
     )
+
+
+def _others(plan: ServePlan) -> dict[str, str]:
+    """As `FrontPlan.others`."""
+    card = Bundle.from_files(plan.bundle_files).card
+    own = ServedModel(name=card.name, version=card.version or UNVERSIONED, aliases=plan.neighbours.own_aliases)
+    return ServedModels(own, (other.model for other in plan.neighbours.others)).names_of_others()
 
 
 def _start_serve() -> None:

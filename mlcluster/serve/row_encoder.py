@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 from mlcluster.data import FeatureColumn, TableSchema, Transform
 from mlcluster.data.transform import CodedCategory, NumberWriter
+from mlcluster.serve.column_stack import ColumnStack
 from mlcluster.serve.few_rows import FewRows
 from mlcluster.serve.tensors import listed
 from mlcluster.spec import Expectation
@@ -61,6 +62,7 @@ class RowEncoder:
         numbers = [column for column in transform.columns if not isinstance(column, CodedCategory)]
         self._writer = NumberWriter(numbers, [transform.feature_slices[column.name].start for column in numbers])
         self._numeric = [name for name in self._writer.names if by_name[name].kind == "number"]
+        self._names = tuple(self._numeric)
         self._boolean = [name for name in self._writer.names if by_name[name].kind == "boolean"]
         # Numbers first, booleans after them, and then in the order of the writer.
         stacked = {name: at for at, name in enumerate((*self._numeric, *self._boolean))}
@@ -96,7 +98,7 @@ class RowEncoder:
         if self._checks:
             columns = {name: _as_list(values) for name, values in columns.items()}
         try:
-            if {*map(len, columns.values())} != {num_rows}:
+            if not isinstance(columns, ColumnStack) and {*map(len, columns.values())} != {num_rows}:
                 return None
             for name, check in self._checks:
                 if not check(columns[name]):
@@ -122,6 +124,9 @@ class RowEncoder:
 
     def _stacked(self, columns: Mapping[str, _Values], num_rows: int) -> npt.NDArray[np.float64] | None:
         """The values of all number columns, (columns, num_rows), those of booleans last; None where they do not fit."""
+        if isinstance(columns, ColumnStack) and columns.names == self._names:
+            values = columns.doubles()
+            return None if np.isinf(values).any() or not self._ranges.hold(values) else values
         if not self._boolean and all(isinstance(columns[name], np.ndarray) for name in self._numeric):
             values = np.array([columns[name] for name in self._numeric], dtype=np.float64)
             return None if np.isinf(values).any() or not self._ranges.hold(values) else values

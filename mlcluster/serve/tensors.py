@@ -146,11 +146,11 @@ def _encode_string(value: Any) -> bytes:
     return struct.pack("<I", len(text)) + text
 
 
-def flatten(name: str, data: object) -> list[Any]:
-    """Tensor data in row-major order, given flat or nested.
+def flatten(name: str, data: object, *, width: int = 1) -> list[Any]:
+    """Tensor data in row-major order, given flat or nested; of more than one column, nested are lists of `width`.
 
     Raises:
-        RequestError: it is no list, or nests more deeply than a tensor of columns can.
+        RequestError: it is no list, nests more deeply than a tensor of columns can, or has a row of another width.
     """
     if not isinstance(data, list):
         raise invalid(name, f"has data that is {json_type(data)}; send a list.")
@@ -160,6 +160,8 @@ def flatten(name: str, data: object) -> list[Any]:
     for item in data:
         if not isinstance(item, list) or any(isinstance(inner, list) for inner in item):
             raise invalid(name, "has ragged data; send a flat list, or one list a row.")
+        if len(item) != width > 1:
+            raise invalid(name, f"has a row of {len(item)} values; send {width} in each.")
         flat.extend(item)
     return flat
 
@@ -187,16 +189,17 @@ def _image_digest(value: bytes | str | None) -> str | None:
     return f"sha256:{hashlib.sha256(data).hexdigest()}"
 
 
-def check_shape(name: str, shape: object) -> int:
-    """The number of rows of an input of shape [n] or [n, 1].
+def check_shape(spec: TensorSpec, shape: object) -> int:
+    """The number of rows of an input of the shape that `spec` has, which for one column may be [n] or [n, 1].
 
     Raises:
         RequestError: it is another shape.
     """
-    wanted = "send [n] or [n, 1] for n rows."
+    name, width = spec.name, spec.shape[-1]
+    wanted = "send [n] or [n, 1] for n rows." if width == 1 else f"send [n, {width}] for n rows."
     if not isinstance(shape, list) or not all(type(size) is int and 0 <= size < 2**31 for size in shape):
         raise RequestError(422, f"{name} has no shape of whole numbers; {wanted}", field=name)
-    if len(shape) not in (1, 2) or (len(shape) == 2 and shape[1] != 1):
+    if shape[1:] != [width] and (len(shape) != 1 or width > 1):
         raise RequestError(422, f"{name} has shape {shape[:8]}; {wanted}", field=name)
     return int(shape[0])
 

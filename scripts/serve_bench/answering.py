@@ -48,20 +48,28 @@ class ByHand:
         request = orjson.loads(body[:length])
         columns: dict[str, Any] = {}
         for tensor in request["inputs"]:
+            if tensor["name"] == "features":
+                return self._matrix(np.frombuffer(body, "<f8", -1, length).reshape(tensor["shape"]))
             if "data" in tensor:
                 columns[tensor["name"]] = tensor["data"]
             else:
                 size = tensor["parameters"]["binary_data_size"]
                 columns[tensor["name"]] = np.frombuffer(body, "<f8", size // 8, length)
                 length += size
-        scores = self._scores(columns)
+        return self._respond(self._scores(columns), is_binary=header_length is not None)
+
+    def _matrix(self, values: np.ndarray) -> tuple[bytes, int | None]:
+        """All columns in one; of numbers that are scaled, and nothing else."""
+        return self._respond(self._answers(self._scaled(values)), is_binary=True)
+
+    def _respond(self, scores: np.ndarray, *, is_binary: bool) -> tuple[bytes, int | None]:
         best = scores.argmax(axis=1).tolist()
         shape = [len(scores), len(self.classes)]
         outputs: list[dict[str, Any]] = [
             {"name": "label", "datatype": "BYTES", "shape": [len(scores)]},
             {"name": "probabilities", "datatype": "FP64", "shape": shape},
         ]
-        if header_length is None:
+        if not is_binary:
             outputs[0]["data"] = [self.classes[place] for place in best]
             outputs[1]["data"] = scores.ravel().tolist()
             return orjson.dumps({"model_name": "model", "outputs": outputs}), None
@@ -82,7 +90,7 @@ class ByHand:
         if not self._is_scaled:
             features = values.astype(np.float32)
         elif self._is_plain:
-            features = ((np.clip(values, self._low, self._high) - self._center) / self._scale).astype(np.float32)
+            features = self._scaled(values)
         else:
             features = np.zeros((len(values), self._width), dtype=np.float32)
             is_missing = np.isnan(values)
@@ -93,4 +101,10 @@ class ByHand:
                 start, rows = self._starts[column.name], columns[column.name]
                 for row, value in enumerate(rows):
                     features[row, start + codes.get(value, column.other_code)] = 1.0
-        return self._session.run(["scores"], {"features": np.ascontiguousarray(features)})[0]
+        return self._answers(np.ascontiguousarray(features))
+
+    def _scaled(self, values: np.ndarray) -> np.ndarray:
+        return ((np.clip(values, self._low, self._high) - self._center) / self._scale).astype(np.float32)
+
+    def _answers(self, features: np.ndarray) -> np.ndarray:
+        return self._session.run(["scores"], {"features": features})[0]

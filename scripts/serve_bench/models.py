@@ -19,7 +19,7 @@ from mlcluster.serve import Predictor
 from mlcluster.spec import AugmentSpec, DataSpec, default_configuration
 from mlcluster.train import FAMILIES
 
-NUM_NUMBERS = 10
+NUM_NUMBERS, NUM_WIDE = 10, 54
 _UNITS = {"mlp": 3, "boosting": 50}
 _CITIES = ("Oslo", "Rome", "Valletta", "Lyon", "Ħal Qormi")
 _JOBS = ("clerk", "smith", "nurse", "cook")
@@ -38,12 +38,17 @@ class Model:
         return any(column.kind == "category" for column in self.bundle.schema.features)
 
 
-def numbers(num_rows: int, rng: np.random.Generator) -> pa.Table:
-    """Ten columns of numbers, and a class that hangs on three of them."""
-    values = rng.normal(size=(num_rows, NUM_NUMBERS))
+def numbers(num_rows: int, rng: np.random.Generator, num_columns: int = NUM_NUMBERS) -> pa.Table:
+    """Columns of numbers, and a class that hangs on three of them."""
+    values = rng.normal(size=(num_rows, num_columns))
     is_yes = values[:, 0] + values[:, 1] * values[:, 2] + rng.normal(size=num_rows) > 0
-    columns = {f"x{index}": values[:, index] for index in range(NUM_NUMBERS)}
+    columns = {f"x{index}": values[:, index] for index in range(num_columns)}
     return pa.table({**columns, "outcome": np.where(is_yes, "yes", "no")})
+
+
+def wide(num_rows: int, rng: np.random.Generator) -> pa.Table:
+    """As many columns of numbers as the forest cover types have."""
+    return numbers(num_rows, rng, NUM_WIDE)
 
 
 def raw_rows(num_rows: int, rng: np.random.Generator) -> pa.Table:
@@ -73,6 +78,7 @@ MODELS: dict[str, tuple[str, Draw]] = {
     "mlp": ("mlp", numbers),
     "boosting": ("boosting", numbers),
     "raw": ("mlp", raw_rows),
+    "wide": ("mlp", wide),
 }
 """The family of each, and what it learns from."""
 

@@ -15,8 +15,11 @@ from serve_bench.models import Model
 
 KEY = "bench"
 """Each request bears it, and `ours-front` asks for it."""
-FORMS = ("json", "binary", "rows")
-"""Tensors as JSON, tensors as bytes (Open Inference Protocol), and rows (`dataframe_split` of MLflow)."""
+FORMS = ("json", "binary", "rows", "matrix")
+"""Tensors as JSON, tensors as bytes (Open Inference Protocol), rows (`dataframe_split` of MLflow), and all columns as
+one tensor of bytes."""
+BINARY_FORMS = ("binary", "matrix")
+"""Which neither text nor nulls have."""
 _DATATYPES = {"number": ("FP64", "<f8"), "boolean": ("BOOL", "?")}
 
 
@@ -45,7 +48,7 @@ def question(model: Model, form: str, num_rows: int) -> Question:
     elif form == "json":
         body = json.dumps({"inputs": [_json_tensor(name, rows.column(name)) for name in rows.column_names]}).encode()
     else:
-        tensors, blocks = zip(*(_binary_tensor(name, rows.column(name)) for name in rows.column_names), strict=True)
+        tensors, blocks = _matrix(rows) if form == "matrix" else _binary_tensors(rows)
         document = json.dumps({"inputs": tensors, "parameters": {"binary_data_output": True}}).encode()
         body = document + b"".join(blocks)
         headers = {
@@ -78,6 +81,17 @@ def _binary_tensor(name: str, column: pa.ChunkedArray) -> tuple[dict[str, Any], 
     block = np.asarray(column.to_numpy(), dtype="<f8").tobytes()
     parameters = {"binary_data_size": len(block)}
     return {"name": name, "shape": [len(column), 1], "datatype": "FP64", "parameters": parameters}, block
+
+
+def _binary_tensors(rows: pa.Table) -> Any:
+    return zip(*(_binary_tensor(name, rows.column(name)) for name in rows.column_names), strict=True)
+
+
+def _matrix(rows: pa.Table) -> Any:
+    block = np.column_stack([column.to_numpy() for column in rows.columns]).astype("<f8").tobytes()
+    parameters = {"binary_data_size": len(block)}
+    shape = [rows.num_rows, rows.num_columns]
+    return [{"name": "features", "shape": shape, "datatype": "FP64", "parameters": parameters}], [block]
 
 
 def check(asked: Question, headers: dict[str, str], body: bytes) -> None:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -115,7 +115,12 @@ def site() -> Iterator[Callable[..., Site]]:
     opened: list[Site] = []
 
     def open_site(
-        *, room_seconds: float = 0.0, access: FrontAccess | None = None, grpc: bool = False, **limits: float
+        *,
+        room_seconds: float = 0.0,
+        access: FrontAccess | None = None,
+        grpc: bool = False,
+        others: Mapping[str, str] | None = None,
+        **limits: float,
     ) -> Site:
         room = Address(host="127.0.0.1", port=free_port())
         plan = FrontPlan(
@@ -125,6 +130,7 @@ def site() -> Iterator[Callable[..., Site]]:
             num_slots=4,
             limits=FrontLimits(**limits),
             access=access or FrontAccess(),
+            others=others or {},
             app="one",
         )
         folder = Path(tempfile.mkdtemp(prefix="mlc-front-"))

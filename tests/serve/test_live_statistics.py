@@ -104,11 +104,50 @@ def test_values_beyond_training_and_levels_that_it_did_not_have_show(watched: Wa
     assert features["member"]["drift"] < 0.1
 
 
-def test_requests_whose_values_are_not_kept_are_not_counted(watched: Watched) -> None:
+@pytest.mark.parametrize("num_rows", [101, 1_000])
+def test_requests_whose_values_are_not_kept_are_counted_as_small_ones_are(
+    watched: Watched, tmp_path: Path, num_rows: int
+) -> None:
+    rows = sample_table(num_rows, seed=5)
+    watched.ask(rows)
+    small = Watched(tmp_path / "small", bundle_with_reference())
+    for start in range(0, num_rows, 50):
+        small.ask(rows.slice(start, 50))
+    found, expected = watched.statistics(), small.statistics()
+    small.client.close()
+    small.sink.close()
+    assert (found["num_rows"], found["num_rows_passed_over"]) == (num_rows, 0)
+    assert [column["counts"] for column in found["features"]] == [column["counts"] for column in expected["features"]]
+    assert [column["counts"] for column in found["answers"]] == [column["counts"] for column in expected["answers"]]
+
+
+def test_of_a_very_large_request_rows_are_counted_that_are_spread_over_it(reference: ReferenceProfile) -> None:
+    statistics = LiveStatistics(reference, sample_bundle().schema.target, window_seconds=60)
+    table = sample_table(50_000, seed=5)
+    is_late = pa.array([20] * 25_000 + [80] * 25_000)
+    late = answered(50_000, columns=table.set_column(1, "age", is_late).to_pydict())
+    statistics.add_large(late, now=7.0)
+    found = statistics.to_json(late.at_ms)
+    assert 3_000 < found["num_rows"] <= 4_096
+    assert found["num_rows"] + found["num_rows_passed_over"] == 50_000
+    (age,) = (column for column in found["features"] if column["name"] == "age")
+    young, old = (count for count in age["counts"] if count)
+    assert abs(young - old) <= 100
+    statistics.add_large(late, now=7.5)
+    assert statistics.to_json(late.at_ms)["num_rows"] == found["num_rows"]
+    statistics.add_large(late, now=8.0)
+    assert statistics.to_json(late.at_ms)["num_rows"] == 2 * found["num_rows"]
+
+
+def test_an_answer_is_given_though_its_rows_cannot_be_counted(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ValueError("no room")
+
+    monkeypatch.setattr(LiveStatistics, "add_large", fail)
     watched.ask(sample_table(101, seed=5))
     assert watched.statistics()["num_rows"] == 0
-    watched.ask(sample_table(3, seed=5))
-    assert watched.statistics()["num_rows"] == 3
 
 
 def test_prometheus_reads_counts_and_drift(watched: Watched) -> None:
