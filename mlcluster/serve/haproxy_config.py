@@ -18,6 +18,8 @@ from mlcluster.serve.readiness import READY_PATH
 
 ADMIN_SOCKET = "admin.sock"
 WAITING_SOCKET = "waiting.sock"
+COUNTS_SOCKET = "counts.sock"
+"""Where an HAProxy that takes over is told the counts of keys by the one that gives way."""
 APP_MAP = "app.map"
 KEY_MAP = "keys.map"
 """SHA-256 of a key -> its name."""
@@ -33,6 +35,7 @@ FULL = "All replicas have all the requests that they can hold; try again in a se
 GRPC_BACKEND = "grpc"
 APP_KEY = "app"
 """The one key of the map: which application of Ray Serve the waiting room asks."""
+_LOCAL_PEER = "front"
 _NEED_A_KEY = ("method POST", f"path /metrics {FRONT_METRICS}")
 _BUFFER_BYTES = 128 * 1024
 """Of a request, what can be sent again to another replica: 16 KiB, the default, is a batch of a hundred rows."""
@@ -111,7 +114,7 @@ def haproxy_config(config: FrontConfig) -> str:
         _frontend(config),
         _backend(config),
         _waiting_room(config),
-        _COUNTS if config.asks_for_keys else (),
+        _counts(config) if config.asks_for_keys else (),
     )
     return "\n".join([*(line for part in parts for line in part), ""])
 
@@ -123,6 +126,7 @@ def _global(config: FrontConfig) -> list[str]:
         f"  maxconn {config.limits.max_connections}",
         f"  nbthread {config.limits.num_threads}",
         f"  stats socket {config.file(ADMIN_SOCKET)} mode 600 level admin",
+        f"  localpeer {_LOCAL_PEER}",
         f"  hard-stop-after {_ms(config.limits.answer_seconds + _KEPT_SECONDS)}",
         f"  tune.bufsize {_BUFFER_BYTES}",
         "  ssl-default-bind-options ssl-min-ver TLSv1.2",
@@ -204,12 +208,18 @@ def _limit(name: str, counter: int, limits: str, refusal: str) -> list[str]:
     ]
 
 
-_COUNTS = (
-    "backend rates",
-    "  stick-table type string len 64 size 10k expire 10s store http_req_rate(1s)",
-    "backend quotas",
-    "  stick-table type string len 64 size 10k expire 25h store http_req_rate(24h)",
-)
+def _counts(config: FrontConfig) -> list[str]:
+    """Requests by the name of their key. The peer is the process itself: at a reload the former one finds the new one
+    there, and tells it what it has counted. In its first five seconds it waits to be told, and tells nothing itself."""
+    return [
+        "peers counts",
+        f"  bind unix@{config.file(COUNTS_SOCKET)} mode 600",
+        f"  server {_LOCAL_PEER}",
+        "backend rates",
+        "  stick-table type string len 64 size 10k expire 10s store http_req_rate(1s) peers counts",
+        "backend quotas",
+        "  stick-table type string len 64 size 10k expire 25h store http_req_rate(24h) peers counts",
+    ]
 
 
 def is_full(backend: str, limits: FrontLimits) -> str:

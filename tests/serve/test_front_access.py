@@ -7,6 +7,7 @@ import re
 import ssl
 import subprocess
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -16,7 +17,9 @@ from mlcluster.cluster.keys import write_tls
 from mlcluster.errors import SpecError
 from mlcluster.serve.api_keys import ApiKeys, sha256_of
 from mlcluster.serve.front_plan import FrontAccess, FrontPlan
+from mlcluster.serve.haproxy_socket import command
 from tests.cli.test_monitoring_templates import expressions
+from tests.serve.answers import eventually
 from tests.serve.front_site import site
 
 __all__ = ["site"]
@@ -103,6 +106,21 @@ def test_a_revoked_key_is_refused_from_the_next_plan_on(site) -> None:
         time.sleep(0.1)
     assert httpx.post(at.url, headers=bearer(anna)).status_code == 401
     assert httpx.post(at.url, headers=bearer(ben)).status_code == 200
+
+
+@pytest.mark.slow
+def test_what_a_key_has_spent_stays_spent_when_other_keys_and_limits_are_taken_up(site) -> None:
+    keys, anna = ApiKeys().with_new("anna", per_second=None, per_day=4)
+    at = site(access=FrontAccess(keys=keys.keys))
+    at.add("a", seconds=0.0)
+    assert [httpx.post(at.url, headers=bearer(anna)).status_code for _ in range(5)] == [200] * 4 + [429]
+    # The first process of all waits five seconds to be told by a former one.
+    assert eventually(lambda: "resync_timeout=<PAST>" in command(at.folder / "admin.sock", ["show peers"]))
+    for name in ("ben", "cleo"):
+        keys, secret = keys.with_new(name, per_second=None, per_day=None)
+        at.door.reopen(replace(at.plan, access=FrontAccess(keys=keys.keys)))
+        assert eventually(lambda secret=secret: httpx.post(at.url, headers=bearer(secret)).status_code == 200)
+        assert httpx.post(at.url, headers=bearer(anna)).status_code == 429
 
 
 @pytest.mark.slow

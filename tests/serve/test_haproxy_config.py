@@ -17,6 +17,8 @@ ROOM = Address(host="127.0.0.1", port=9_000)
 
 def config_for(folder: Path, **changes: object) -> FrontConfig:
     (folder / "app.map").write_text("app /demo-1\n")
+    for name in ("keys.map", "rates.map", "quotas.map"):
+        (folder / name).write_text("")
     settings = {
         "bind": "127.0.0.1:18080",
         "folder": str(folder),
@@ -34,6 +36,7 @@ def config_for(folder: Path, **changes: object) -> FrontConfig:
         {"slots": (Address(host="::1", port=9_001),), "bind": "[::1]:18080"},
         {"bind": '"fd@${MLCLUSTER_FRONT_FD}"'},
         {"replica_secret": "s3cr-t_"},
+        {"asks_for_keys": True},
         {"limits": FrontLimits(answer_seconds=0.5, max_per_replica=1, max_queued=0, num_threads=2)},
     ],
 )
@@ -55,8 +58,6 @@ def test_haproxy_takes_the_configuration(tmp_path: Path, changes: dict[str, obje
 
 @pytest.mark.parametrize("changes", [{}, {"asks_for_keys": True}, {"limits": FrontLimits(answer_seconds=0.5)}])
 def test_haproxy_takes_the_part_for_grpc(tmp_path: Path, changes: dict[str, object]) -> None:
-    for name in ("keys.map", "rates.map", "quotas.map"):
-        (tmp_path / name).write_text("")
     config = config_for(tmp_path, **changes)
     slots = (Address(host="::1", port=9_001), None)
     text = haproxy_config(config) + grpc_config(config, public=Address(host="127.0.0.1", port=18_081), slots=slots)
@@ -93,6 +94,7 @@ def test_every_refusal_is_a_problem_document(tmp_path: Path) -> None:
 
 
 def test_nobody_but_its_owner_may_steer_it(tmp_path: Path) -> None:
-    text = haproxy_config(config_for(tmp_path))
+    text = haproxy_config(config_for(tmp_path, asks_for_keys=True))
     assert re.findall(r"stats .*", text) == [f"stats socket {tmp_path}/admin.sock mode 600 level admin"]
-    assert f"  bind unix@{tmp_path}/waiting.sock mode 600\n" in text
+    for name in ("waiting", "counts"):
+        assert f"  bind unix@{tmp_path}/{name}.sock mode 600\n" in text
