@@ -31,7 +31,8 @@ def naming_rules() -> list[str]:
         "  http-request set-var(txn.uuid) uuid",
         f"  http-request set-var-fmt(txn.digits) {digits}",
         # A client's own id stays where it is plain text.
-        r"  http-request set-header x-request-id %[var(txn.uuid)] unless { req.fhdr(x-request-id) -m reg ^[!-~]{1,128}$ }",
+        "  http-request set-header x-request-id %[var(txn.uuid)] "
+        "unless { req.fhdr(x-request-id) -m reg ^[!-~]{1,128}$ }",
         "  http-request set-var(txn.id) req.fhdr(x-request-id)",
         f"  http-request set-var(txn.trace) {given},bytes(3,32) if {valid} {zeros}",
         "  http-request set-var(txn.flags) str(00)",
