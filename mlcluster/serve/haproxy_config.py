@@ -33,8 +33,8 @@ APP_KEY = "app"
 """The one key of the map: which application of Ray Serve the waiting room asks."""
 _NEED_A_KEY = ("method POST", f"path /metrics {FRONT_METRICS}")
 _BUFFER_BYTES = 32 * 1024
-"""Of a request, what can be sent again to another replica. HAProxy copies a whole buffer for each request, however short
-it is: 128 KiB cost 30 CPU-microseconds, a seventh of all that an answer takes, and 32 KiB 2 more than 16."""
+"""Of a request, what can be sent again to another replica. HAProxy copies a whole buffer for each request, however
+short it is: 128 KiB cost 30 CPU-microseconds, a seventh of all that an answer takes, and 32 KiB 2 more than 16."""
 _KEPT_SECONDS = 60.0
 """For the next request on a connection that is kept."""
 _RETRIED = "conn-failure empty-response junk-response 500 502 503"
