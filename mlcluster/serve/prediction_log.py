@@ -117,6 +117,8 @@ class PredictionLog:
         self._wake.set()
         self._closer.end()
         self._flush(lambda _: True)
+        with self._file_lock:
+            self._tidy()  # what the process that closes files has not come to
         atexit.unregister(self.close)
 
     def _flush(self, is_to_close: Callable[[RecordStream], bool]) -> None:
@@ -149,7 +151,7 @@ class PredictionLog:
             self.num_lost += count
 
     def _close(self, stream: RecordStream) -> None:
-        is_left = stream.num_bytes > _SMALL_BYTES and not self._closed.is_set() and self._closer.ensure()
+        is_left = stream.num_bytes > _SMALL_BYTES and not self._closed.is_set() and self._closer.takes_more()
         try:
             if is_left:
                 stream.let_go()

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 _LOOK_SECONDS = 1.0
 _IDLE_SECONDS = 60.0
 _END_SECONDS = 30.0
+_MAX_OPEN_FILES = 8
+"""In a folder, of all who write there. More are a sign that there is no idle time, and then answers have to wait."""
 
 
 class RecordCloser:
@@ -37,8 +39,11 @@ class RecordCloser:
         self._max_bytes = max_bytes
         self._process: subprocess.Popen[bytes] | None = None
 
-    def ensure(self) -> bool:
-        """Whether there is one, of this process or of another, for what is let go of from now on."""
+    def takes_more(self) -> bool:
+        """Whether there is a process, of ours or of another's, for one file more; it is started where there is none."""
+        return len([*self._folder.glob("predictions-*.open")]) <= _MAX_OPEN_FILES and self._is_there()
+
+    def _is_there(self) -> bool:
         status = 0 if self._process is None else self._process.poll()
         if status is None:
             return True

@@ -84,6 +84,17 @@ def test_where_no_process_can_be_started_the_file_is_closed_here(sink, tmp_path,
     assert {record.id for record in read_records(tmp_path)} == ids
 
 
+def test_where_many_files_are_open_already_the_next_one_is_closed_here(sink, tmp_path) -> None:
+    others = [WriteAheadFile(open_path(tmp_path), layout().schema) for _ in range(9)]
+    ids = fill(sink)
+    assert closers(tmp_path) == []
+    assert list(tmp_path.glob("*.parquet"))
+    for other in others:
+        other.close()
+    sink.close()
+    assert {record.id for record in read_records(tmp_path)} == ids
+
+
 def test_open_files_of_earlier_versions_are_closed_as_others_are(tmp_path) -> None:
     block = RecordBlock(layout())
     one = answered(3)
