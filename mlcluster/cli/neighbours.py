@@ -57,7 +57,7 @@ def read_neighbours(serve: ServeSpec, registry: MlflowRegistry, keys: BundleKeys
     others = []
     for version in found.versions:
         bundle = registry.bundle(version, trusted=keys.trusted)
-        other = OtherBundle(bundle=bundle, aliases=version.aliases)
+        other = OtherBundle.of(bundle, aliases=version.aliases)
         needed_mb = other.model.loaded_bytes / 1e6
         if needed_mb > serve.also_mb:
             raise SpecError(

@@ -45,7 +45,7 @@ class ServedRecord(BaseModel):
         """
         trusted = self.plan.trusted
         others = tuple(
-            OtherBundle(bundle=Bundle.read(folder, trusted=trusted), aliases=aliases) for folder, aliases in self.others
+            OtherBundle.of(Bundle.read(folder, trusted=trusted), aliases=aliases) for folder, aliases in self.others
         )
         files = Bundle.read(self.bundle, trusted=trusted).files()
         return replace(self.plan, bundle_files=files, neighbours=replace(self.plan.neighbours, others=others))
@@ -54,7 +54,7 @@ class ServedRecord(BaseModel):
 def keep_served(workspace: Workspace, plan: ServePlan, *, bundle: Path, run: str) -> None:
     """From now on `plan` is what comes back."""
     bundles = KeptBundles((workspace.root / OTHERS).resolve())
-    others = [(bundles.keep(other.bundle.files()), other.aliases) for other in plan.neighbours.others]
+    others = [(bundles.keep(other.files), other.model.served.aliases) for other in plan.neighbours.others]
     bundles.drop_all_but({folder.name for folder, _ in others})
     bare = replace(plan, bundle_files={}, neighbours=replace(plan.neighbours, others=()))
     record = ServedRecord(plan=bare, bundle=bundle.resolve(), others=tuple(others), run=run)

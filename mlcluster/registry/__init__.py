@@ -5,8 +5,8 @@ code when it is loaded. Not here: runs, versions and aliases; those are MLflow's
 """
 
 from mlcluster.registry.aliases import CHALLENGER, CHAMPION
-from mlcluster.registry.bundle import Bundle, ModelCard
+from mlcluster.registry.bundle import Bundle, ModelCard, digest_of
 from mlcluster.registry.onnx_export import to_onnx
 from mlcluster.registry.signature import SigningKey, TrustedKeys
 
-__all__ = ["CHALLENGER", "CHAMPION", "Bundle", "ModelCard", "SigningKey", "TrustedKeys", "to_onnx"]
+__all__ = ["CHALLENGER", "CHAMPION", "Bundle", "ModelCard", "SigningKey", "TrustedKeys", "digest_of", "to_onnx"]

@@ -111,7 +111,7 @@ class Bundle:
     @property
     def digest(self) -> str:
         """The SHA-256 of the manifest, which holds those of all other files."""
-        return _sha256(self.files()[MANIFEST])
+        return digest_of(self.files())
 
     def with_version(self, version: str) -> Bundle:
         """The same bundle under the version that the registry gave it, unsigned."""
@@ -266,6 +266,11 @@ def _build(name: str, build: Any, value: Any) -> Any:
         return build(value)
     except (TypeError, KeyError, ValueError, AttributeError, IndexError, DataError) as error:
         raise BundleError(f"{name} does not describe what it should ({error!r}); build the bundle again.") from error
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """The digest of the bundle whose files these are, unchecked; of files without a manifest, that of an empty one."""
+    return _sha256(files.get(MANIFEST, b""))
 
 
 def _sha256(data: bytes) -> str:

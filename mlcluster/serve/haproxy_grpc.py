@@ -1,7 +1,7 @@
 """The front door for gRPC: a port of its own in the same HAProxy, and the replicas' gRPC sockets behind it.
 
 HTTP/2 on both sides, a stream at a time: each call may go to another replica, and one whose replica dies before it has
-answered is sent again to another, since it was taken whole (128 KiB) before. There is no waiting room: Ray Serve does
+answered is sent again to another, since it was taken whole (32 KiB) before. There is no waiting room: Ray Serve does
 not start replicas for calls that it does not see.
 """
 

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from mlcluster.errors import ClusterError
-from mlcluster.registry import Bundle
+from mlcluster.registry import Bundle, digest_of
 
 
 class KeptBundles:
@@ -17,15 +17,14 @@ class KeptBundles:
         self._folder = folder
 
     def keep(self, files: Mapping[str, bytes]) -> Path:
-        """Keeps a bundle, which is checked first; its folder.
+        """Keeps a bundle, which is checked where it is not there yet; its folder.
 
         Raises:
             BundleError: it is damaged.
         """
-        bundle = Bundle.from_files(files)
-        folder = self._of(bundle.digest)
+        folder = self._of(digest_of(files))
         if not folder.exists():
-            bundle.write(folder)
+            Bundle.from_files(files).write(folder)
         return folder
 
     def files(self, digest: str) -> dict[str, bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlcluster.registry import Bundle, TrustedKeys
+from mlcluster.registry import Bundle, TrustedKeys, digest_of
 from mlcluster.serve.front_plan import FrontAccess
 from mlcluster.serve.haproxy_config import Address
 from mlcluster.serve.memory import loaded_bytes
@@ -15,21 +15,28 @@ from mlcluster.serve.predictor import UNVERSIONED
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class OtherBundle:
-    """A model to be served beside an endpoint's own."""
+    """A model to be served beside an endpoint's own, with what its bundle makes anew each time that it is asked."""
 
     bundle: Bundle
-    aliases: tuple[str, ...] = ()
+    files: Mapping[str, bytes]
+    model: OtherModel
+    """What a replica knows of it before it loads it."""
 
-    @property
-    def model(self) -> OtherModel:
-        """What a replica knows of it before it loads it."""
-        card, num_bytes = self.bundle.card, sum(len(data) for data in self.bundle.files().values())
-        return OtherModel(
-            served=ServedModel(name=card.name, version=card.version or UNVERSIONED, aliases=self.aliases),
-            digest=self.bundle.digest,
-            loaded_bytes=loaded_bytes(num_bytes),
-            target=self.bundle.schema.target,
+    @classmethod
+    def of(cls, bundle: Bundle, *, aliases: tuple[str, ...] = ()) -> OtherBundle:
+        """This bundle under these aliases.
+
+        Raises:
+            BundleError: a part of it holds something that is not JSON, such as NaN.
+        """
+        card, files = bundle.card, bundle.files()
+        model = OtherModel(
+            served=ServedModel(name=card.name, version=card.version or UNVERSIONED, aliases=aliases),
+            digest=digest_of(files),
+            loaded_bytes=loaded_bytes(sum(len(data) for data in files.values())),
+            target=bundle.schema.target,
         )
+        return cls(bundle=bundle, files=files, model=model)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

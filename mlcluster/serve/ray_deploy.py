@@ -54,12 +54,13 @@ def deploy(
     deadline = time.monotonic() + timeout_seconds
     predictor = Predictor(Bundle.from_files(plan.bundle_files, trusted=plan.trusted))
     others = plan.neighbours.others
-    predictors = (predictor, *(Predictor(other.bundle) for other in others))
-    probes = [Probe.of(each, limit_seconds=plan.slowest_seconds) for each in predictors]
+    probes = [Probe.of(predictor, limit_seconds=plan.slowest_seconds)]
+    # One at a time: together they may take all the memory that replicas have for them.
+    probes += [Probe.of(Predictor(other.bundle), limit_seconds=plan.slowest_seconds) for other in others]
     _start_serve()
     front = open_front(plan.name, _front_plan(plan))
     for other in others:
-        front.call("keep", other.bundle.files())
+        front.call("keep", other.files)
     application = _Application(name=_next_name(plan.name), plan=plan, front=front, deadline=deadline)
     try:
         application.start(replica_type)
@@ -73,7 +74,7 @@ def deploy(
         front.end()
         raise
     front.call("switch", application.name)
-    front.call("drop_bundles_but", {other.bundle.digest for other in others})
+    front.call("drop_bundles_but", {other.model.digest for other in others})
     endpoint = Endpoint(
         url=plan.url,
         app_name=application.name,

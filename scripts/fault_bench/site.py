@@ -28,6 +28,8 @@ class Site:
 
         self._bundle = bundle
         self._folder = tempfile.mkdtemp(prefix="mlc-")
+        # `Cluster` writes an address there, whatever `temp_dir` is; a machine that never ran Ray has no such folder.
+        (Path(tempfile.gettempdir()) / "ray").mkdir(exist_ok=True)
         head = {**_NODE, "include_dashboard": False, "temp_dir": self._folder}
         self._cluster = Cluster(initialize_head=True, head_node_args=head)
         workers = [self._cluster.add_node(**_NODE) for _ in range(NUM_NODES - 1)]

@@ -49,7 +49,7 @@ def test_a_deployment_is_read_back_as_it_was_but_for_the_models_files(tmp_path: 
 def test_the_models_beside_it_come_back_too(tmp_path: Path) -> None:
     own, other = sample_bundle(version="4"), sample_bundle("regression", version="3")
     own.write(tmp_path / "bundle-4")
-    neighbours = Neighbours(others=(OtherBundle(bundle=other, aliases=("challenger",)),), max_bytes=10**7)
+    neighbours = Neighbours(others=(OtherBundle.of(other, aliases=("challenger",)),), max_bytes=10**7)
     plan = replace(PLAN, trusted=None, bundle_files=own.files(), neighbours=neighbours)
     keep_served(workspace(tmp_path, "demo"), plan, bundle=tmp_path / "bundle-4", run="r")
     (record,) = read_served(tmp_path)

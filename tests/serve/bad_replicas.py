@@ -1,4 +1,4 @@
-"""Replicas that do what a new version must not: each is deployed beside a good one in `test_new_versions.py`."""
+"""Replicas that do what a new version must not, or slowly: for `test_new_versions.py` and the benchmarks of faults."""
 
 from __future__ import annotations
 

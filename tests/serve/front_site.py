@@ -53,19 +53,20 @@ class Site:
     def add_grpc(self, name: str, *, seconds: float = 0.0) -> None:
         """A replica that speaks gRPC too: a model, in a process of its own."""
         replica = self.start(name, seconds=seconds)
-        address = self._start_module(f"{name} grpc", "tests.serve.tiny_grpc_server", seconds)
+        address = self._start_module(f"{name} grpc", "tests.serve.tiny_grpc_server", str(seconds))
         self.door.register(replace(replica, grpc=address))
         self.wait_until_up(address.port)
 
-    def add_model(self, name: str, *, seconds: float) -> None:
+    def add_model(self, name: str, *, seconds: float, records: Path | None = None) -> None:
         """A replica with a model that takes so long, in a process of its own."""
-        address = self._start_module(name, "tests.serve.slow_replica", seconds)
+        kept = () if records is None else ("--records", str(records))
+        address = self._start_module(name, "tests.serve.model_server", "--seconds", str(seconds), *kept)
         self.door.register(ReplicaSocket(app="one", replica_id=name, address=address))
         self.wait_until_up(address.port)
 
-    def _start_module(self, name: str, module: str, seconds: float) -> Address:
+    def _start_module(self, name: str, module: str, *arguments: str) -> Address:
         address = Address(host="127.0.0.1", port=free_port())
-        command = [sys.executable, "-m", module, str(address.port), str(seconds)]
+        command = [sys.executable, "-m", module, str(address.port), *arguments]
         self.servers[name] = _started(subprocess.Popen(command, cwd=SERVER.parents[2]), address.port)
         return address
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import shutil
 import signal
 import socket
@@ -14,20 +15,25 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
 import pytest
 
 from mlcluster.errors import ClusterError
+from mlcluster.serve import read_records
 from mlcluster.serve.front_door import FrontDoor
 from mlcluster.serve.front_keeper import is_alive
 from mlcluster.serve.front_plan import FrontPlan
 from mlcluster.serve.haproxy_config import Address, FrontLimits
+from tests.registry.bundles import sample_table
+from tests.serve.answers import eventually
 from tests.serve.front_site import free_port, site
-from tests.serve.load import Load
+from tests.serve.load import Load, asks_again
 
 __all__ = ["site"]
+FAULTS = Path(__file__).parents[2] / "docs" / "serving-faults.md"
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
@@ -42,9 +48,9 @@ def test_a_killed_server_costs_no_request(site) -> None:
         time.sleep(2.5)
     assert len(load.answers) > 40
     assert load.lost == []
-    assert {text for _, text, _ in load.answers} == {"a", "b"}
+    assert set(load.texts) == {"a", "b"}
     # What the dead one had is asked again of the other: twice the work at most.
-    assert max(seconds for *_, seconds in load.answers) < 2
+    assert max(answer.seconds for answer in load.answers) < 2
 
 
 def test_the_waiting_room_takes_what_no_server_can(site) -> None:
@@ -59,7 +65,7 @@ def test_the_waiting_room_takes_what_no_server_can(site) -> None:
         at.add("b")
         time.sleep(1)
     assert load.lost == []
-    assert {text for _, text, _ in load.answers} == {"a", "room", "b"}
+    assert set(load.texts) == {"a", "room", "b"}
 
 
 def test_a_draining_server_answers_what_it_has_and_gets_nothing_new(site) -> None:
@@ -73,9 +79,8 @@ def test_a_draining_server_answers_what_it_has_and_gets_nothing_new(site) -> Non
         at.kill("a")
         time.sleep(0.5)
     assert load.lost == []
-    texts = [text for _, text, _ in load.answers]
-    assert 2 <= texts.count("a") <= 4
-    assert texts.count("room") > 5
+    assert 2 <= load.texts.count("a") <= 4
+    assert load.texts.count("room") > 5
     assert at.door.replicas() == []
 
 
@@ -89,6 +94,38 @@ def test_a_killed_haproxy_is_back_within_a_second_and_refuses_nobody(site) -> No
     assert httpx.post(at.url, timeout=10).text == "a"
     assert time.monotonic() - started < 3
     assert at.haproxy().pid != killed.pid
+
+
+def test_clients_that_ask_again_lose_nothing_to_a_killed_haproxy_and_others_what_was_in_flight(site) -> None:
+    at = site()
+    at.add("a")
+    with Load(at.url) as once, Load(at.url, client=asks_again) as again:
+        time.sleep(1)
+        at.haproxy().kill()
+        time.sleep(1.5)
+    assert 1 <= len(once.lost) <= 10
+    assert len(again.answers) > 25
+    assert again.lost == []
+    assert max(answer.seconds for answer in again.answers) < 3
+
+
+def test_the_client_of_the_docs_is_answered_and_both_of_its_predictions_are_recorded(site, tmp_path: Path) -> None:
+    at = site()
+    at.add_model("a", seconds=1.0, records=tmp_path)
+    names: dict[str, Any] = {}
+    exec(re.findall(r"```python\n(.*?)```", FAULTS.read_text(), re.DOTALL)[0], names)
+    body = {"instances": sample_table(1).to_pylist()}
+    with ThreadPoolExecutor(1) as pool, names["client"] as client:
+        url = f"{at.url}/invocations"
+        asked = pool.submit(client.post, url, json=body, headers={"x-request-id": "mine"}, timeout=20)
+        time.sleep(0.5)
+        at.haproxy().kill()
+        answer = asked.result()
+    assert answer.status_code == 200
+    assert eventually(lambda: len(list(read_records(tmp_path))) == 2)
+    first, second = read_records(tmp_path)
+    assert first.id != second.id == answer.headers["x-prediction-id"]
+    assert first.request_id == second.request_id == "mine"
 
 
 def test_a_killed_keeper_is_replaced_with_its_servers_and_refuses_nobody(site) -> None:
@@ -121,7 +158,7 @@ def test_another_version_takes_over_at_once_and_the_former_answers_what_it_has(s
     assert [found.replica_id for found in at.door.candidates("two")] == ["new"]
     with Load(at.url) as load:
         time.sleep(1)
-        assert {text for _, text, _ in load.answers} == {"old"}
+        assert set(load.texts) == {"old"}
         at.door.switch("two")
         switched = time.monotonic()
         at.wait_until_up(new.address.port)
@@ -130,9 +167,9 @@ def test_another_version_takes_over_at_once_and_the_former_answers_what_it_has(s
         at.kill("old")
         time.sleep(1)
     assert load.lost == []
-    assert load.answers[-1][1] == "new"
+    assert load.texts[-1] == "new"
     # Between the two, while the new one is being asked whether it is ready, a request waits where Ray would hold it.
-    assert [text for _, text, _ in load.answers].count("room") <= 15 * (seconds + 0.5)
+    assert load.texts.count("room") <= 15 * (seconds + 0.5)
     assert at.door.replicas() == ["new"]
     assert httpx.get(at.url).headers["x-seen-path"] == "/"
 
@@ -183,7 +220,7 @@ def test_other_limits_hold_from_then_on_without_a_lost_request(site) -> None:
         at.door.reopen(FrontPlan(public=at.plan.public, waiting_room=at.plan.waiting_room, num_slots=6, limits=limits))
         time.sleep(1.5)
     assert load.lost == []
-    assert {text for _, text, _ in load.answers} == {"a"}
+    assert set(load.texts) == {"a"}
     assert httpx.post(at.url, content=b"x" * 11).status_code == 413
 
 

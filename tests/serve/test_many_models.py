@@ -37,9 +37,9 @@ FORMER = bundle_of("demo", "2", "multiclass")
 BIKES = bundle_of("bikes", "7", "regression")
 BIKES_NEXT = bundle_of("bikes", "8", "multiclass")
 OTHERS = (
-    OtherBundle(bundle=FORMER, aliases=("challenger",)),
-    OtherBundle(bundle=BIKES_NEXT),
-    OtherBundle(bundle=BIKES, aliases=("champion",)),
+    OtherBundle.of(FORMER, aliases=("challenger",)),
+    OtherBundle.of(BIKES_NEXT),
+    OtherBundle.of(BIKES, aliases=("champion",)),
 )
 BODY = json.dumps(infer_example(Predictor(OWN)))
 
@@ -48,7 +48,7 @@ class Site:
     """The applications of one replica; `fetched` are the bundles that it asked for."""
 
     def __init__(self, *, max_bytes: int = 10**9, feedback: FeedbackLog | None = None) -> None:
-        self.files: dict[str, Mapping[str, bytes]] = {one.bundle.digest: one.bundle.files() for one in OTHERS}
+        self.files: dict[str, Mapping[str, bytes]] = {one.model.digest: one.files for one in OTHERS}
         self.fetched: list[str] = []
         self.records = MemoryRecords()
         context = AppContext(self.records, feedback=feedback)

@@ -66,7 +66,7 @@ def test_a_bad_new_version_never_takes_over(endpoint: Endpoint, bad: str, reason
         deploy(plan, replica_type=replica_type(bad), timeout_seconds=90)
     assert load.answers
     assert load.lost == []
-    assert {json.loads(text)["metadata"]["model_version"] for _, text, _ in load.answers} == {"1"}
+    assert {json.loads(text)["metadata"]["model_version"] for text in load.texts} == {"1"}
     deadline = time.monotonic() + 30
     while len(serve.status().applications) > 1 and time.monotonic() < deadline:
         time.sleep(0.5)
@@ -111,7 +111,7 @@ def test_models_beside_it_answer_at_the_same_address_and_take_no_more_memory_tha
     """Eight models of which three fit: those that are asked for are there, whoever asks in whatever order."""
     from mlcluster.serve.ray_deploy import deploy
 
-    others = tuple(OtherBundle(bundle=forest(f"forest{index}"), aliases=("champion",)) for index in range(8))
+    others = tuple(OtherBundle.of(forest(f"forest{index}"), aliases=("champion",)) for index in range(8))
     room = 3 * others[0].model.loaded_bytes
     plan = plan_for(sample_bundle(version="4"), port_of(endpoint), cpus_per_replica=0.1)
     plan = replace(plan, neighbours=Neighbours(own_aliases=("champion",), others=others, max_bytes=room))

@@ -18,7 +18,7 @@ from tests.registry.bundles import sample_bundle, sample_table
 from tests.serve.answers import answered, eventually
 from tests.serve.front_site import free_port
 
-SCRIPT = Path(__file__).with_name("recording_server.py")
+ROOT = Path(__file__).parents[2]
 MAX_LOST_SECONDS = 1.5
 """A second, and what a busy machine adds."""
 
@@ -56,8 +56,9 @@ class Site:
 
     def start(self) -> Replica:
         port = free_port()
-        command = [sys.executable, str(SCRIPT), str(self.bundle), str(port), str(self.records)]
-        replica = Replica(process=subprocess.Popen(command, cwd=SCRIPT.parents[2]), port=port)
+        command = [sys.executable, "-m", "tests.serve.model_server", str(port)]
+        kept = ["--bundle", str(self.bundle), "--records", str(self.records)]
+        replica = Replica(process=subprocess.Popen([*command, *kept], cwd=ROOT), port=port)
         self.replicas.append(replica)
         return replica
 
