@@ -85,6 +85,8 @@ def test_promtool_finds_nothing_wrong_with_the_metrics(promtool: str, told: str)
         ({'mlcluster_requests_total{model="m",version="2",status="422"}': "0+10x60"}, "40m", {"EndpointRefuses"}),
         ({'mlcluster_records_lost_total{model="m",version="2"}': "0+1x60"}, "20m", {"EndpointLosesRecords"}),
         ({'haproxy_backend_current_queue{proxy="model"}': "3x60"}, "20m", {"EndpointQueues"}),
+        ({'haproxy_backend_current_queue{proxy="others"}': "3x60"}, "20m", {"EndpointQueues"}),
+        ({'haproxy_backend_current_queue{proxy="grpc"}': "3x60"}, "20m", {"EndpointQueues"}),
         ({}, "20m", {"EndpointDown"}),
     ],
 )

@@ -173,12 +173,16 @@ def test_names_are_told_apart() -> None:
 
 @pytest.mark.slow
 def test_the_front_tells_what_dashboard_and_rules_ask_of_it(site) -> None:
-    at = site()
+    at = site(grpc=True, others={"bikes": "bikes/1"})
     at.add("a", seconds=0.0)
-    assert httpx.post(at.url).status_code == 200
+    for path in ("", "/v2/models/bikes/infer"):
+        assert httpx.post(f"{at.url}{path}").status_code == 200
     told = httpx.get(f"{at.url}/metrics/front", params={"scope": "backend"}).text
-    asked = {name for text in expressions() for name in re.findall(r"(haproxy_\w+)\{proxy=\"model\"", text)}
+    asked = {pair for text in expressions() for pair in re.findall(r"(haproxy_\w+)\{proxy=~\"([a-z|]+)\"", text)}
     assert len(asked) == 2
-    for name in asked:
-        assert re.search(rf'^{name}\{{proxy="model"', told, re.MULTILINE), name
-    assert re.search(r'^haproxy_backend_http_responses_total\{proxy="model",code="2xx"\} 1$', told, re.MULTILINE)
+    for name, backends in asked:
+        for backend in backends.split("|"):
+            assert re.search(rf'^{name}\{{proxy="{backend}"', told, re.MULTILINE), (name, backend)
+    for backend in ("model", "others"):
+        counted = rf'^haproxy_backend_http_responses_total\{{proxy="{backend}",code="2xx"\}} 1$'
+        assert re.search(counted, told, re.MULTILINE)
