@@ -4,10 +4,11 @@ In: a configuration, data matrices, a seed, a number of units. Out: a `TrialRepo
 a `Structure` (the model as numbers). Not here: which configuration, for how long, at what price.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from mlcluster.train.ablation import ArmScores, Difference, paired_difference, score_arm
 from mlcluster.train.baseline import constant_scores
 from mlcluster.train.families import FAMILIES, check_families, warm_up
-from mlcluster.train.feeding import Share, Shuffle, TorchBatch, TorchBatches
 from mlcluster.train.learner import (
     DataSize,
     Encoding,
@@ -42,6 +43,9 @@ from mlcluster.train.structure import (
     apply_link,
 )
 from mlcluster.train.together import SpansCost, best_grouping, is_cheaper_together, run_segments
+
+if TYPE_CHECKING:
+    from mlcluster.train.feeding import Share, Shuffle, TorchBatch, TorchBatches
 
 __all__ = [
     "FAMILIES",
@@ -93,3 +97,12 @@ __all__ = [
     "score_arm",
     "warm_up",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # Late, so that a replica, which trains nothing, goes without torch.
+    if name in ("Share", "Shuffle", "TorchBatch", "TorchBatches"):
+        from mlcluster.train import feeding
+
+        return getattr(feeding, name)
+    raise AttributeError(f"module 'mlcluster.train' has no attribute {name!r}")

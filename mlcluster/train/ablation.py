@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
 
 from mlcluster.spec import default_configuration
 from mlcluster.train.families import FAMILIES
@@ -74,6 +73,8 @@ def paired_difference(
     is widened by `test_per_train_rows` (Nadeau and Bengio 2003, "Inference for the generalization error", eq. 9). None
     where the split is the same for all seeds: the interval then is of the training's own randomness.
     """
+    from scipy import stats
+
     differences = np.subtract(with_it, without)
     count = len(differences)
     variance = float(differences.var(ddof=1)) * (1 / count + (test_per_train_rows or 0.0))

@@ -1,23 +1,52 @@
-"""The families that a project file may name."""
+"""The families that a project file may name.
+
+What a family trains with, torch or scikit-learn, is imported when the family is first asked for: it takes a second or
+two, and a replica that serves, or a verb that trains nothing, has no use for it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from types import MappingProxyType
+from collections.abc import Iterable, Iterator, Mapping
+from importlib import import_module
 
 import numpy as np
 
 from mlcluster.data.schema import ImageShape
 from mlcluster.errors import DataError
 from mlcluster.spec import Device, default_configuration
-from mlcluster.train.conv import CONV
-from mlcluster.train.dense import LINEAR, MLP
 from mlcluster.train.learner import Family, Matrices, TrainingData
-from mlcluster.train.trees import BOOSTING, FOREST, TREE
 
-FAMILIES: Mapping[str, Family] = MappingProxyType(
-    {family.name: family for family in (LINEAR, TREE, FOREST, BOOSTING, MLP, CONV)}
-)
+_MODULES = {
+    "linear": "dense",
+    "tree": "trees",
+    "forest": "trees",
+    "boosting": "trees",
+    "mlp": "dense",
+    "conv": "conv",
+}
+"""Where each is, under its name in capitals; from the simplest to the most complex."""
+
+
+class _Families(Mapping[str, Family]):
+    def __init__(self) -> None:
+        self._known: dict[str, Family] = {}
+
+    def __getitem__(self, name: str) -> Family:
+        if name not in self._known:
+            self._known[name] = getattr(import_module(f"mlcluster.train.{_MODULES[name]}"), name.upper())
+        return self._known[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in _MODULES
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(_MODULES)
+
+    def __len__(self) -> int:
+        return len(_MODULES)
+
+
+FAMILIES: Mapping[str, Family] = _Families()
 """By name, from the simplest to the most complex."""
 
 
