@@ -10,7 +10,7 @@ from mlcluster.errors import SpecError
 from mlcluster.spec import ServeSpec
 
 if TYPE_CHECKING:
-    from mlcluster.serve.front_plan import FrontAccess
+    from mlcluster.serve.front.plan import FrontAccess
 
 
 def read_access(serve: ServeSpec, folder: Path) -> FrontAccess:
@@ -19,8 +19,8 @@ def read_access(serve: ServeSpec, folder: Path) -> FrontAccess:
     Raises:
         SpecError: a file is missing, is no such thing, or a private one can be read by others.
     """
-    from mlcluster.serve.api_keys import ApiKeys
-    from mlcluster.serve.front_plan import FrontAccess
+    from mlcluster.serve.front.api_keys import ApiKeys
+    from mlcluster.serve.front.plan import FrontAccess
 
     keys = None
     if serve.api_keys is not None:

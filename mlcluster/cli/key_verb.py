@@ -32,7 +32,7 @@ def signing(file: Path) -> None:
 @click.option("--revoke", is_flag=True, help="Take the key of NAME away.")
 def api(name: str | None, file: Path, per_second: int | None, per_day: int | None, revoke: bool) -> None:
     """Make a key of the endpoint for NAME, kept as a hash in a file; without NAME, list those there are."""
-    from mlcluster.serve.api_keys import ApiKeys
+    from mlcluster.serve.front.api_keys import ApiKeys
 
     keys = ApiKeys.read(file) if file.exists() or revoke else ApiKeys()
     if name is None:

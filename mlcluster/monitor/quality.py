@@ -15,8 +15,8 @@ import numpy.typing as npt
 
 from mlcluster.data import Label, TargetColumn
 from mlcluster.serve.feedback import read_feedback
-from mlcluster.serve.record_layout import PredictionRecord
-from mlcluster.serve.record_reading import read_records
+from mlcluster.serve.records.layout import PredictionRecord
+from mlcluster.serve.records.reading import read_records
 from mlcluster.train.metrics import METRICS, UndefinedMetric
 from mlcluster.verify.estimates import estimate, shortage
 from mlcluster.verify.intervals import Estimate

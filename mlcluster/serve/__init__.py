@@ -13,29 +13,29 @@ if TYPE_CHECKING:
     from mlcluster.serve.http_app import build_app
     from mlcluster.serve.plan import Endpoint, ServePlan
     from mlcluster.serve.prediction_ids import PredictionId, new_prediction_id, parse_prediction_id
-    from mlcluster.serve.prediction_log import PredictionLog
     from mlcluster.serve.predictor import Prediction, Predictor
     from mlcluster.serve.reception import RequestLimits
-    from mlcluster.serve.record_layout import PredictionRecord
-    from mlcluster.serve.record_reading import find_record, read_records
-    from mlcluster.serve.records import NoRecords, RecordSink
+    from mlcluster.serve.records.answered import NoRecords, RecordSink
+    from mlcluster.serve.records.layout import PredictionRecord
+    from mlcluster.serve.records.prediction_log import PredictionLog
+    from mlcluster.serve.records.reading import find_record, read_records
 
 _MODULES = {
     "Endpoint": "plan",
-    "NoRecords": "records",
+    "NoRecords": "records.answered",
     "Prediction": "predictor",
     "PredictionId": "prediction_ids",
-    "PredictionLog": "prediction_log",
-    "PredictionRecord": "record_layout",
+    "PredictionLog": "records.prediction_log",
+    "PredictionRecord": "records.layout",
     "Predictor": "predictor",
-    "RecordSink": "records",
+    "RecordSink": "records.answered",
     "RequestLimits": "reception",
     "ServePlan": "plan",
     "build_app": "http_app",
-    "find_record": "record_reading",
+    "find_record": "records.reading",
     "new_prediction_id": "prediction_ids",
     "parse_prediction_id": "prediction_ids",
-    "read_records": "record_reading",
+    "read_records": "records.reading",
 }
 __all__ = [
     "Endpoint",

@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from mlcluster.serve.large_requests import is_large
 from mlcluster.serve.live_statistics import LiveStatistics
 from mlcluster.serve.metrics import ServingMetrics
 from mlcluster.serve.prediction_ids import PredictionIds
 from mlcluster.serve.predictor import Prediction, Predictor
-from mlcluster.serve.record_layout import RecordConstants, RecordLayout
-from mlcluster.serve.records import Answered, RecordSink
+from mlcluster.serve.records.answered import Answered, RecordSink
+from mlcluster.serve.records.large_requests import is_large
+from mlcluster.serve.records.layout import RecordConstants, RecordLayout
 from mlcluster.serve.tensors import input_specs, output_specs, recorded_inputs
 from mlcluster.serve.tracing import RequestIds
 

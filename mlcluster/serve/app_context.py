@@ -8,7 +8,7 @@ from mlcluster.serve.live_statistics import StatisticsBoard
 from mlcluster.serve.metrics import Gauges, MetricsBoard, Replica
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.reception import InFlight, RequestLimits
-from mlcluster.serve.records import RecordSink
+from mlcluster.serve.records.answered import RecordSink
 
 
 class AppContext:

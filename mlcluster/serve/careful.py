@@ -21,7 +21,7 @@ from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.predictor import Prediction
 from mlcluster.serve.problem import RequestError, malformed, shorten
 from mlcluster.serve.reception import InFlight
-from mlcluster.serve.row_encoder import RowEncoder
+from mlcluster.serve.short_way.row_encoder import RowEncoder
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -21,8 +21,6 @@ from mlcluster import __version__
 from mlcluster.serve.answering import Answering
 from mlcluster.serve.app_context import AppContext
 from mlcluster.serve.careful import CarefulAnswers
-from mlcluster.serve.fast_answers import FastAnswers
-from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.feedback import FeedbackLog
 from mlcluster.serve.feedback_route import feedback_endpoint
 from mlcluster.serve.label_targets import LabelTargets
@@ -33,8 +31,10 @@ from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.problem import RequestError
 from mlcluster.serve.readiness import Readiness
 from mlcluster.serve.reception import ROUTE_KEY, Reception, RequestLimits, refuse, refuse_route
-from mlcluster.serve.records import RecordSink
+from mlcluster.serve.records.answered import RecordSink
 from mlcluster.serve.routes import Endpoint, Route, Routes
+from mlcluster.serve.short_way.answers import FastAnswers
+from mlcluster.serve.short_way.path import FastPath
 
 
 def build_app(

@@ -13,9 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from mlcluster.serve.fast_answers import FastAnswer, FastAnswers
-from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.front_only import FrontOnly, bears_secret
+from mlcluster.serve.short_way.answers import FastAnswer, FastAnswers
+from mlcluster.serve.short_way.path import FastPath
 
 
 class ShortcutProtocol(HttpToolsProtocol):

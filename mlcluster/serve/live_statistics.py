@@ -21,11 +21,11 @@ import pyarrow.compute as pc
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 
 from mlcluster.data import ColumnReference, ReferenceProfile, TargetColumn, answer_columns
-from mlcluster.serve.large_requests import block_of_large
 from mlcluster.serve.predictor import Predictor
-from mlcluster.serve.record_block import RecordBlock
-from mlcluster.serve.record_layout import INPUT, RecordLayout, kept_rows
-from mlcluster.serve.records import Answered
+from mlcluster.serve.records.answered import Answered
+from mlcluster.serve.records.block import RecordBlock
+from mlcluster.serve.records.large_requests import block_of_large
+from mlcluster.serve.records.layout import INPUT, RecordLayout, kept_rows
 
 _NUM_SLICES = 12
 _ROWS_PER_SECOND = 4096

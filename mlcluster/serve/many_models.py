@@ -12,13 +12,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mlcluster.errors import BundleError, ClusterError, DataError
 from mlcluster.registry import Bundle
-from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.memory import give_back_memory
 from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.problem import RequestError
 from mlcluster.serve.reception import ids_of, problem_response
 from mlcluster.serve.shelf import Shelf
+from mlcluster.serve.short_way.path import FastPath
 
 log = logging.getLogger(__name__)
 

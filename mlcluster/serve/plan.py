@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mlcluster.registry import Bundle, TrustedKeys, digest_of
-from mlcluster.serve.front_plan import FrontAccess
-from mlcluster.serve.haproxy_config import Address
+from mlcluster.serve.front.haproxy_config import Address
+from mlcluster.serve.front.plan import FrontAccess
 from mlcluster.serve.memory import loaded_bytes
 from mlcluster.serve.other_models import OtherModel, ServedModel
 from mlcluster.serve.predictor import UNVERSIONED

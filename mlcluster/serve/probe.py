@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 from mlcluster.data import rows_to_table
 from mlcluster.errors import ClusterError
+from mlcluster.serve.front.haproxy_config import Address
 from mlcluster.serve.front_only import FRONT_HEADER
-from mlcluster.serve.haproxy_config import Address
 from mlcluster.serve.openapi import example_row, infer_example
 from mlcluster.serve.predictor import Predictor
 

@@ -19,10 +19,9 @@ from starlette.types import ASGIApp
 
 from mlcluster.registry import Bundle
 from mlcluster.serve.app_context import AppContext
-from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.feedback import FeedbackLog
-from mlcluster.serve.front_loads import SOME_LOAD
-from mlcluster.serve.grpc_server import GrpcServer
+from mlcluster.serve.front.loads import SOME_LOAD
+from mlcluster.serve.grpc.server import GrpcServer
 from mlcluster.serve.http_app import app_within, other_app_within
 from mlcluster.serve.live_statistics import StatisticsBoard
 from mlcluster.serve.many_models import OtherApps, no_others
@@ -30,12 +29,13 @@ from mlcluster.serve.memory import settle_memory
 from mlcluster.serve.metrics import Replica
 from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.plan import ReplicaPlan, ServePlan
-from mlcluster.serve.prediction_log import PredictionLog
 from mlcluster.serve.predictor import Predictor
 from mlcluster.serve.ray_front import FrontBeat
 from mlcluster.serve.reception import RequestLimits
-from mlcluster.serve.records import NoRecords, RecordSink
+from mlcluster.serve.records.answered import NoRecords, RecordSink
+from mlcluster.serve.records.prediction_log import PredictionLog
 from mlcluster.serve.replica_server import Drained, ReplicaServer
+from mlcluster.serve.short_way.path import FastPath
 
 _DEPLOYMENT = "model"
 _LOAD_ATTEMPTS = 3

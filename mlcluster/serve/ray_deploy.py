@@ -23,8 +23,8 @@ from ray.serve.config import HTTPOptions, ProxyLocation
 
 from mlcluster.errors import ClusterError
 from mlcluster.registry import Bundle
-from mlcluster.serve.front_plan import FrontPlan
-from mlcluster.serve.haproxy_config import Address, FrontLimits
+from mlcluster.serve.front.haproxy_config import Address, FrontLimits
+from mlcluster.serve.front.plan import FrontPlan
 from mlcluster.serve.other_models import ServedModel, ServedModels
 from mlcluster.serve.plan import Endpoint, ServePlan
 from mlcluster.serve.predictor import UNVERSIONED, Predictor

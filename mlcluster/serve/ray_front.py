@@ -23,12 +23,12 @@ import ray
 from ray.exceptions import RayError, RayTaskError
 
 from mlcluster.errors import ClusterError
-from mlcluster.serve.front_door import FrontDoor
-from mlcluster.serve.front_loads import SOME_LOAD
-from mlcluster.serve.front_plan import FrontPlan
-from mlcluster.serve.haproxy_config import Address
+from mlcluster.serve.front.door import FrontDoor
+from mlcluster.serve.front.haproxy_config import Address
+from mlcluster.serve.front.loads import SOME_LOAD
+from mlcluster.serve.front.plan import FrontPlan
+from mlcluster.serve.front.replica_slots import ReplicaSocket
 from mlcluster.serve.kept_bundles import KeptBundles
-from mlcluster.serve.replica_slots import ReplicaSocket
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 import uvicorn
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from mlcluster.serve.haproxy_config import Address
+from mlcluster.serve.front.haproxy_config import Address
 from mlcluster.serve.http_server import server_config
 
 _KEEP_ALIVE_SECONDS = 75

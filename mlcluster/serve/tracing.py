@@ -3,7 +3,7 @@
 A trace is that of W3C Trace Context (https://www.w3.org/TR/trace-context/): `traceparent` is read by its rules. One
 that is missing, malformed or given twice begins a new trace; the answer bears this hop's own: the same trace id,
 another parent id. No span is sent anywhere, so that a trace which begins here is not sampled. Behind the front door it
-is the front that answers so (`haproxy_requests.py`), and a replica takes the trace that it is given.
+is the front that answers so (`front/haproxy_requests.py`), and a replica takes the trace that it is given.
 """
 
 from __future__ import annotations

@@ -10,12 +10,12 @@ import tempfile
 from pathlib import Path
 
 from mlcluster.registry import Bundle
-from mlcluster.serve.api_keys import ApiKey, sha256_of
-from mlcluster.serve.front_door import FrontDoor
-from mlcluster.serve.front_plan import FrontAccess, FrontPlan
-from mlcluster.serve.haproxy_config import Address
+from mlcluster.serve.front.api_keys import ApiKey, sha256_of
+from mlcluster.serve.front.door import FrontDoor
+from mlcluster.serve.front.haproxy_config import Address
+from mlcluster.serve.front.plan import FrontAccess, FrontPlan
+from mlcluster.serve.front.replica_slots import ReplicaSocket
 from mlcluster.serve.replica_server import ReplicaServer
-from mlcluster.serve.replica_slots import ReplicaSocket
 from serve_bench.own import build
 from serve_bench.requests import KEY
 

@@ -9,7 +9,7 @@ from mlcluster.registry import Bundle
 from mlcluster.serve import NoRecords, PredictionLog, Predictor, RecordSink
 from mlcluster.serve.http_app import AppContext, app_within
 from mlcluster.serve.live_statistics import StatisticsBoard
-from mlcluster.serve.record_stream import Rotation
+from mlcluster.serve.records.stream import Rotation
 
 _OFTEN = Rotation(max_bytes=4 * 2**20)
 """So that each run of some seconds closes files, as a longer one does."""

@@ -616,7 +616,7 @@ def labels_by_grpc(port: int, folder: Path, document: dict[str, Any], secret: st
     """What the endpoint says to a request of JSON that is sent by gRPC."""
     import grpc
 
-    from mlcluster.serve.grpc_messages import MESSAGES, SERVICE
+    from mlcluster.serve.grpc.messages import MESSAGES, SERVICE
 
     message = MESSAGES["ModelInferRequest"](model_name="demo")
     fields = {"FP64": "fp64_contents", "INT64": "int64_contents", "BYTES": "bytes_contents", "BOOL": "bool_contents"}

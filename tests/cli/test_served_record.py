@@ -14,8 +14,8 @@ from mlcluster.cli.served_record import NAME, forget_served, keep_served, read_s
 from mlcluster.cli.workspace import Workspace
 from mlcluster.errors import ClusterError
 from mlcluster.registry import TrustedKeys
-from mlcluster.serve.api_keys import ApiKey
-from mlcluster.serve.front_plan import FrontAccess
+from mlcluster.serve.front.api_keys import ApiKey
+from mlcluster.serve.front.plan import FrontAccess
 from mlcluster.serve.plan import Neighbours, OtherBundle, ServePlan
 from tests.registry.bundles import sample_bundle
 

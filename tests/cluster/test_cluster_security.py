@@ -30,7 +30,7 @@ PROCESSES = {
     "ray::ServeReplica": "ServeReplica",
     "ray::ProxyActor": "ProxyActor",
     "haproxy": "front door",
-    "front_keeper.py": "front door",
+    "front/keeper.py": "front door",
     "ray::Front": "front door",
     "ray::": "worker",
 }

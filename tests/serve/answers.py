@@ -13,9 +13,9 @@ import pyarrow as pa
 from mlcluster.serve import PredictionRecord, Predictor
 from mlcluster.serve.answering import record_layout
 from mlcluster.serve.prediction_ids import PredictionIds
-from mlcluster.serve.record_block import RecordBlock
-from mlcluster.serve.record_layout import RecordLayout, flat_table, records_of
-from mlcluster.serve.records import Answered
+from mlcluster.serve.records.answered import Answered
+from mlcluster.serve.records.block import RecordBlock
+from mlcluster.serve.records.layout import RecordLayout, flat_table, records_of
 from mlcluster.serve.tracing import RequestIds
 from tests.registry.bundles import CLASSES, Task, sample_bundle, sample_table
 

@@ -7,9 +7,9 @@ import pytest
 
 from mlcluster.registry import Bundle
 from mlcluster.serve import Predictor, RequestLimits, build_app
-from mlcluster.serve.record_block import RecordBlock
-from mlcluster.serve.record_layout import PredictionRecord, flat_table, records_of
-from mlcluster.serve.records import Answered
+from mlcluster.serve.records.answered import Answered
+from mlcluster.serve.records.block import RecordBlock
+from mlcluster.serve.records.layout import PredictionRecord, flat_table, records_of
 from tests.registry.bundles import sample_bundle
 from tests.serve.app_client import AppClient
 

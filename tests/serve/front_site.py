@@ -17,11 +17,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mlcluster.serve.front_door import FrontDoor
-from mlcluster.serve.front_plan import FrontAccess, FrontPlan
-from mlcluster.serve.haproxy_config import Address, FrontLimits
-from mlcluster.serve.haproxy_socket import command
-from mlcluster.serve.replica_slots import ReplicaSocket
+from mlcluster.serve.front.door import FrontDoor
+from mlcluster.serve.front.haproxy_config import Address, FrontLimits
+from mlcluster.serve.front.haproxy_socket import command
+from mlcluster.serve.front.plan import FrontAccess, FrontPlan
+from mlcluster.serve.front.replica_slots import ReplicaSocket
 
 SERVER = Path(__file__).with_name("tiny_server.py")
 

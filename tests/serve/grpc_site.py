@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from mlcluster.registry import Bundle
 from mlcluster.serve import Predictor, RequestLimits, build_app
-from mlcluster.serve.fast_path import FastPath
-from mlcluster.serve.grpc_server import GrpcServer
-from mlcluster.serve.haproxy_config import Address
+from mlcluster.serve.front.haproxy_config import Address
+from mlcluster.serve.grpc.server import GrpcServer
 from mlcluster.serve.many_models import OtherApps
+from mlcluster.serve.short_way.path import FastPath
 from tests.registry.bundles import sample_bundle
 from tests.serve.app_client import AppClient
 from tests.serve.conftest import MemoryRecords

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp
 
 from mlcluster.registry import Bundle
 from mlcluster.serve import Predictor, build_app
-from mlcluster.serve.fast_path import FastPath
+from mlcluster.serve.short_way.path import FastPath
 from tests.registry.bundles import Task, sample_bundle, sample_table
 from tests.serve.app_client import AppClient
 from tests.serve.conftest import MemoryRecords

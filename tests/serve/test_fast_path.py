@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlcluster.serve import Predictor, RequestLimits, build_app
-from mlcluster.serve.fast_answers import FastAnswers
+from mlcluster.serve.short_way.answers import FastAnswers
 from mlcluster.serve.tensors import BINARY_TYPES
 from tests.registry.bundles import sample_bundle, sample_table
 from tests.serve.app_client import AppClient

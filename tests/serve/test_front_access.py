@@ -15,9 +15,9 @@ import pytest
 
 from mlcluster.cluster.keys import write_tls
 from mlcluster.errors import SpecError
-from mlcluster.serve.api_keys import ApiKeys, sha256_of
-from mlcluster.serve.front_plan import FrontAccess, FrontPlan
-from mlcluster.serve.haproxy_socket import command
+from mlcluster.serve.front.api_keys import ApiKeys, sha256_of
+from mlcluster.serve.front.haproxy_socket import command
+from mlcluster.serve.front.plan import FrontAccess, FrontPlan
 from tests.cli.test_monitoring_templates import expressions
 from tests.serve.answers import eventually
 from tests.serve.front_site import site

@@ -23,10 +23,10 @@ import pytest
 
 from mlcluster.errors import ClusterError
 from mlcluster.serve import read_records
-from mlcluster.serve.front_door import FrontDoor
-from mlcluster.serve.front_keeper import is_alive
-from mlcluster.serve.front_plan import FrontPlan
-from mlcluster.serve.haproxy_config import Address, FrontLimits
+from mlcluster.serve.front.door import FrontDoor
+from mlcluster.serve.front.haproxy_config import Address, FrontLimits
+from mlcluster.serve.front.keeper import is_alive
+from mlcluster.serve.front.plan import FrontPlan
 from tests.registry.bundles import sample_table
 from tests.serve.answers import eventually
 from tests.serve.front_site import free_port, site

@@ -12,8 +12,8 @@ from dataclasses import replace
 import httpx
 import pytest
 
-from mlcluster.serve.front_door import FrontDoor
-from mlcluster.serve.haproxy_config import OTHERS_BACKEND
+from mlcluster.serve.front.door import FrontDoor
+from mlcluster.serve.front.haproxy_config import OTHERS_BACKEND
 from mlcluster.serve.other_models import ServedModel, ServedModels
 from tests.serve.answers import eventually
 from tests.serve.front_site import Site, site

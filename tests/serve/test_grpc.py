@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mlcluster.serve import Predictor, RequestLimits
-from mlcluster.serve.grpc_messages import MESSAGES, SERVICE
+from mlcluster.serve.grpc.messages import MESSAGES, SERVICE
 from tests.registry.bundles import sample_bundle, sample_table
 from tests.serve.grpc_site import GrpcSite, grpc_site
 from tests.serve.test_http_app import INFER

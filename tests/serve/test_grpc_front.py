@@ -15,10 +15,10 @@ import pytest
 
 from mlcluster.cluster.keys import write_tls
 from mlcluster.errors import ClusterError
-from mlcluster.serve.api_keys import ApiKeys
-from mlcluster.serve.front_door import FrontDoor
-from mlcluster.serve.front_plan import FrontAccess
-from mlcluster.serve.grpc_messages import MESSAGES, SERVICE
+from mlcluster.serve.front.api_keys import ApiKeys
+from mlcluster.serve.front.door import FrontDoor
+from mlcluster.serve.front.plan import FrontAccess
+from mlcluster.serve.grpc.messages import MESSAGES, SERVICE
 from tests.serve.front_site import Site, site
 from tests.serve.test_grpc import complete, request
 from tests.serve.test_tracing import TRACE, VALID

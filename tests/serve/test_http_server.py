@@ -15,9 +15,9 @@ import pytest
 import uvicorn
 
 from mlcluster.serve import Predictor, RequestLimits, build_app
-from mlcluster.serve.fast_path import FastPath
 from mlcluster.serve.http_server import server_config
 from mlcluster.serve.openapi import infer_example
+from mlcluster.serve.short_way.path import FastPath
 from tests.registry.bundles import sample_bundle
 from tests.serve.conftest import MemoryRecords
 

@@ -15,7 +15,7 @@ from mlcluster.serve.app_context import AppContext
 from mlcluster.serve.feedback import FILE, FeedbackLog, read_feedback
 from mlcluster.serve.http_app import app_within
 from mlcluster.serve.many_models import no_others
-from mlcluster.serve.records import RecordSink
+from mlcluster.serve.records.answered import RecordSink
 from tests.registry.bundles import sample_table
 from tests.serve.app_client import AppClient
 from tests.serve.test_many_models import BIKES, BIKES_NEXT, FORMER, OWN, Site

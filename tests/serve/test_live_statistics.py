@@ -16,8 +16,8 @@ from mlcluster.serve import PredictionLog, Predictor
 from mlcluster.serve.http_app import AppContext, app_within
 from mlcluster.serve.live_statistics import MAX_SERIES_CELLS, LiveStatistics, StatisticsBoard
 from mlcluster.serve.metrics import Replica
-from mlcluster.serve.record_block import RecordBlock
-from mlcluster.serve.records import Answered
+from mlcluster.serve.records.answered import Answered
+from mlcluster.serve.records.block import RecordBlock
 from tests.registry.bundles import sample_bundle, sample_table
 from tests.serve.answers import answered, layout
 from tests.serve.app_client import AppClient

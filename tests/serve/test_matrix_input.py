@@ -18,8 +18,8 @@ from mlcluster.data import FeatureColumn, TableSchema
 from mlcluster.data.fit import fit_transform
 from mlcluster.data.statistics import number_partial
 from mlcluster.registry import Bundle, to_onnx
-from mlcluster.serve.grpc_messages import MESSAGES
-from mlcluster.serve.record_layout import MAX_RECORDED_ROWS
+from mlcluster.serve.grpc.messages import MESSAGES
+from mlcluster.serve.records.layout import MAX_RECORDED_ROWS
 from mlcluster.spec import Expectation
 from tests.registry.bundles import Task, sample_bundle
 from tests.registry.structures import random_ensemble, random_net

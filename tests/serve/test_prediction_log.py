@@ -20,7 +20,7 @@ import pytest
 from mlcluster.errors import DataError
 from mlcluster.serve import NoRecords, PredictionLog, Predictor, build_app, find_record, new_prediction_id, read_records
 from mlcluster.serve.openapi import invocation_example
-from mlcluster.serve.record_stream import Rotation
+from mlcluster.serve.records.stream import Rotation
 from tests.registry.bundles import sample_bundle
 from tests.serve.answers import answered, eventually, labels_of, recorded
 from tests.serve.app_client import AppClient
@@ -182,7 +182,7 @@ def test_a_request_whose_record_cannot_be_made_is_lost_alone(tmp_path, caplog) -
 
 
 def test_more_than_may_wait_is_lost_and_counted_rather_than_held(tmp_path, monkeypatch, caplog) -> None:
-    monkeypatch.setattr("mlcluster.serve.prediction_log._MAX_WAITING", 10)
+    monkeypatch.setattr("mlcluster.serve.records.prediction_log._MAX_WAITING", 10)
     sink = PredictionLog(tmp_path)
     sink._file_lock.acquire()  # the disk takes nothing
     for _ in range(25):

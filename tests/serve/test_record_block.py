@@ -8,7 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from mlcluster.serve.record_block import RecordBlock
+from mlcluster.serve.records.block import RecordBlock
 from tests.registry.bundles import Task, sample_table
 from tests.serve.answers import TRACE_ID, answered, labels_of, layout, recorded
 

@@ -11,10 +11,10 @@ import pyarrow as pa
 import pytest
 
 from mlcluster.serve import PredictionLog, read_records
-from mlcluster.serve.record_block import RecordBlock
-from mlcluster.serve.record_files import close_abandoned, open_path
-from mlcluster.serve.record_stream import Rotation
-from mlcluster.serve.write_ahead import WriteAheadFile
+from mlcluster.serve.records.block import RecordBlock
+from mlcluster.serve.records.files import close_abandoned, open_path
+from mlcluster.serve.records.stream import Rotation
+from mlcluster.serve.records.write_ahead import WriteAheadFile
 from tests.serve.answers import answered, eventually, layout
 
 _LARGE = 1_200_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from mlcluster.data import RowError, columns_to_table
 from mlcluster.data.schema import FeatureColumn
-from mlcluster.serve.row_encoder import RowEncoder
+from mlcluster.serve.short_way.row_encoder import RowEncoder
 from mlcluster.spec import Expectation
 from tests.registry.bundles import sample_schema, sample_table, sample_transform
 

@@ -8,8 +8,8 @@ import time
 from typing import Any
 
 from mlcluster.serve import NoRecords, Predictor, build_app
-from mlcluster.serve.grpc_server import GrpcServer
-from mlcluster.serve.grpc_service import InferenceService
+from mlcluster.serve.grpc.server import GrpcServer
+from mlcluster.serve.grpc.service import InferenceService
 from tests.registry.bundles import sample_bundle
 
 infer_now = InferenceService._infer_now

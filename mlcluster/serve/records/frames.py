@@ -25,7 +25,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from mlcluster.serve.record_layout import INPUT, MAX_RECORDED_ROWS, ROWS, constants_of
+from mlcluster.serve.records.layout import INPUT, MAX_RECORDED_ROWS, ROWS, constants_of
 
 MAGIC = b"MLB1"
 """A frame of Arrow's, as earlier versions wrote them, starts with four bytes of 255."""
@@ -45,7 +45,7 @@ TRACE_ID_LENGTH, _DIGEST_LENGTH = 32, 64
 
 
 def batch_of(frame: bytes, schema: pa.Schema) -> pa.RecordBatch:
-    """The table of a frame: one row a request, see `record_layout.py`."""
+    """The table of a frame: one row a request, see `layout.py`."""
     if not frame.startswith(MAGIC):
         return pa.ipc.read_record_batch(pa.py_buffer(frame), schema)
     start = len(MAGIC)

@@ -1,6 +1,6 @@
 """The front door of an endpoint: who stands behind it, and that it stays open.
 
-It steers a keeper process (see `front_keeper.py`), which outlives it: a second `FrontDoor` over the same folder takes
+It steers a keeper process (see `keeper.py`), which outlives it: a second `FrontDoor` over the same folder takes
 over the first one's keeper and table, without a request noticing. What HAProxy is told at run time is also written to
 its configuration, so that one that is started again knows the replicas.
 """
@@ -15,14 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from mlcluster.errors import ClusterError
-from mlcluster.serve.front_files import FrontFiles
-from mlcluster.serve.front_loads import SOME_LOAD, FrontLoads
-from mlcluster.serve.front_plan import FrontPlan
-from mlcluster.serve.front_process import FrontProcess, check_free
-from mlcluster.serve.haproxy_config import APP_KEY, BACKEND, GRPC_BACKEND, OTHERS_BACKEND
-from mlcluster.serve.haproxy_others import with_followers
-from mlcluster.serve.haproxy_socket import command, mapping, read_loads
-from mlcluster.serve.replica_slots import ReplicaSlots, ReplicaSocket
+from mlcluster.serve.front.files import FrontFiles
+from mlcluster.serve.front.haproxy_config import APP_KEY, BACKEND, GRPC_BACKEND, OTHERS_BACKEND
+from mlcluster.serve.front.haproxy_others import with_followers
+from mlcluster.serve.front.haproxy_socket import command, mapping, read_loads
+from mlcluster.serve.front.loads import SOME_LOAD, FrontLoads
+from mlcluster.serve.front.plan import FrontPlan
+from mlcluster.serve.front.process import FrontProcess, check_free
+from mlcluster.serve.front.replica_slots import ReplicaSlots, ReplicaSocket
 
 log = logging.getLogger(__name__)
 

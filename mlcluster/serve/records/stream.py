@@ -6,10 +6,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from mlcluster.serve.record_block import RecordBlock
-from mlcluster.serve.record_files import close_file, open_path
-from mlcluster.serve.record_layout import RecordLayout
-from mlcluster.serve.write_ahead import WriteAheadFile
+from mlcluster.serve.records.block import RecordBlock
+from mlcluster.serve.records.files import close_file, open_path
+from mlcluster.serve.records.layout import RecordLayout
+from mlcluster.serve.records.write_ahead import WriteAheadFile
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,7 +2,7 @@
 
 An answer leaves its values packed. A thread appends those of many answers, a second later or as soon as there are
 many, to an open file (`write_ahead.py`). One that has become long or old becomes Parquet: here if it is small, else in
-another process, which takes what time the processor has left (`record_closing.py`).
+another process, which takes what time the processor has left (`closing.py`).
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlcluster.serve.record_block import RecordBlock
-from mlcluster.serve.record_closing import RecordCloser
-from mlcluster.serve.record_files import close_abandoned, keep_below
-from mlcluster.serve.record_layout import RecordLayout
-from mlcluster.serve.record_stream import RecordStream, Rotation
-from mlcluster.serve.records import Answered
+from mlcluster.serve.records.answered import Answered
+from mlcluster.serve.records.block import RecordBlock
+from mlcluster.serve.records.closing import RecordCloser
+from mlcluster.serve.records.files import close_abandoned, keep_below
+from mlcluster.serve.records.layout import RecordLayout
+from mlcluster.serve.records.stream import RecordStream, Rotation
 
 log = logging.getLogger(__name__)
 

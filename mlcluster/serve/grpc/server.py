@@ -6,8 +6,8 @@ import grpc
 
 from mlcluster.errors import ClusterError
 from mlcluster.serve.careful import CarefulAnswers
-from mlcluster.serve.grpc_service import InferenceService
-from mlcluster.serve.haproxy_config import Address
+from mlcluster.serve.front.haproxy_config import Address
+from mlcluster.serve.grpc.service import InferenceService
 from mlcluster.serve.many_models import OtherApps, no_others
 
 _MORE_BYTES = 64 * 1024

@@ -17,8 +17,8 @@ from mlcluster.serve.answering import Received
 from mlcluster.serve.careful import CarefulAnswers
 from mlcluster.serve.deadline import Deadline
 from mlcluster.serve.front_only import NOT_THE_FRONT, bears_secret
-from mlcluster.serve.grpc_messages import MESSAGES, SERVICE
-from mlcluster.serve.grpc_requests import model_infer_response, parse_model_infer
+from mlcluster.serve.grpc.messages import MESSAGES, SERVICE
+from mlcluster.serve.grpc.requests import model_infer_response, parse_model_infer
 from mlcluster.serve.many_models import OtherApps
 from mlcluster.serve.problem import RequestError, malformed
 from mlcluster.serve.reception import FAULT, busy

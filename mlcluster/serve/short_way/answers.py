@@ -16,12 +16,12 @@ import orjson
 
 from mlcluster.serve.answering import Answering, Received
 from mlcluster.serve.deadline import Deadline, names_deadline
-from mlcluster.serve.fast_requests import FastReader, FastRequest
 from mlcluster.serve.inference_protocol import ModelTensors, infer_response
 from mlcluster.serve.negotiation import wanted_form
 from mlcluster.serve.predictor import Prediction
 from mlcluster.serve.reception import InFlight
-from mlcluster.serve.row_encoder import RowEncoder
+from mlcluster.serve.short_way.requests import FastReader, FastRequest
+from mlcluster.serve.short_way.row_encoder import RowEncoder
 from mlcluster.serve.tracing import RequestIds
 
 log = logging.getLogger(__name__)

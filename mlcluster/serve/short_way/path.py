@@ -11,8 +11,8 @@ from typing import Any, cast
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from mlcluster.serve.careful import CarefulAnswers
-from mlcluster.serve.fast_answers import FastAnswers
 from mlcluster.serve.reception import DEADLINE_KEY
+from mlcluster.serve.short_way.answers import FastAnswers
 
 
 class FastPath:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from mlcluster.serve.record_layout import RecordLayout
+from mlcluster.serve.records.layout import RecordLayout
 from mlcluster.serve.tracing import RequestIds
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mlcluster.serve.haproxy_requests import TRACE_MEMBERS
+from mlcluster.serve.front.haproxy_requests import TRACE_MEMBERS
 from mlcluster.serve.problem import MEDIA_TYPE, RequestError
 
 _ERRORS = {

@@ -16,13 +16,13 @@ import numpy as np
 import orjson
 import pyarrow as pa
 
-from mlcluster.serve.record_frames import MAGIC, PART_LENGTHS, TRACE_ID_LENGTH, batch_of, mended
-from mlcluster.serve.record_layout import MAX_RECORDED_ROWS, RecordLayout
-from mlcluster.serve.records import Answered
+from mlcluster.serve.records.answered import Answered
+from mlcluster.serve.records.frames import MAGIC, PART_LENGTHS, TRACE_ID_LENGTH, batch_of, mended
+from mlcluster.serve.records.layout import MAX_RECORDED_ROWS, RecordLayout
 
 _NAN = float("nan")
 _HEAD = struct.Struct("<qf4i")
-"""As `record_frames.HEADS`."""
+"""As `frames.HEADS`."""
 _TRACE_ID = slice(3, 3 + TRACE_ID_LENGTH)
 """Of a `traceparent`."""
 

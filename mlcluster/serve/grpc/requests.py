@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlcluster.serve.careful import CarefulAnswers
-from mlcluster.serve.grpc_messages import MESSAGES
+from mlcluster.serve.grpc.messages import MESSAGES
 from mlcluster.serve.inference_protocol import InferRequest, OutputRequest, checked_parameters, read_infer_request
 from mlcluster.serve.problem import RequestError, invalid, malformed
 from mlcluster.serve.tensors import encode_binary

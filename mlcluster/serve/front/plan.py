@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from mlcluster.serve.api_keys import ApiKey
-from mlcluster.serve.haproxy_config import Address, FrontLimits
+from mlcluster.serve.front.api_keys import ApiKey
+from mlcluster.serve.front.haproxy_config import Address, FrontLimits
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mlcluster.errors import ClusterError
-from mlcluster.serve.haproxy_config import BACKEND, Address, slot_name
+from mlcluster.serve.front.haproxy_config import BACKEND, Address, slot_name
 
 _TIMEOUT_SECONDS = 2.0
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mlcluster.serve.haproxy_config import (
+from mlcluster.serve.front.haproxy_config import (
     CERTIFICATE,
     FULL,
     GRPC_BACKEND,
@@ -20,8 +20,8 @@ from mlcluster.serve.haproxy_config import (
     secret_rules,
     server_rules,
 )
-from mlcluster.serve.haproxy_keys import key_rules
-from mlcluster.serve.haproxy_requests import naming_rules
+from mlcluster.serve.front.haproxy_keys import key_rules
+from mlcluster.serve.front.haproxy_requests import naming_rules
 
 _CODES = {401: 16, 429: 8, 408: 4, 502: 14, 503: 14, 504: 4}
 """gRPC's codes by the status that HTTP would have: unauthenticated, exhausted, too late, unavailable."""

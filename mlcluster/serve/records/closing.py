@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlcluster.serve.record_files import close_abandoned, keep_below
-from mlcluster.serve.write_ahead import is_locked
+from mlcluster.serve.records.files import close_abandoned, keep_below
+from mlcluster.serve.records.write_ahead import is_locked
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from mlcluster.serve.front.haproxy_keys import LOCAL_PEER, counts, key_rules
+from mlcluster.serve.front.haproxy_refusals import error_rules, returned
+from mlcluster.serve.front.haproxy_requests import OTHER, choosing_rules, deadline_rules, naming_rules, renaming_rules
 from mlcluster.serve.front_only import FRONT_HEADER
-from mlcluster.serve.haproxy_keys import LOCAL_PEER, counts, key_rules
-from mlcluster.serve.haproxy_refusals import error_rules, returned
-from mlcluster.serve.haproxy_requests import OTHER, choosing_rules, deadline_rules, naming_rules, renaming_rules
 from mlcluster.serve.readiness import READY_PATH
 
 ADMIN_SOCKET = "admin.sock"

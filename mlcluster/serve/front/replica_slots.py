@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mlcluster.serve.haproxy_config import BACKEND, GRPC_BACKEND, Address
-from mlcluster.serve.haproxy_socket import draining, enabling, freeing
+from mlcluster.serve.front.haproxy_config import BACKEND, GRPC_BACKEND, Address
+from mlcluster.serve.front.haproxy_socket import draining, enabling, freeing
 
 _STALE_SECONDS = 30.0
 """A replica that has not spoken for so long is gone; that it does not answer, HAProxy sees within half a second."""

@@ -11,9 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlcluster.serve.prediction_ids import parse_prediction_id
-from mlcluster.serve.record_files import RecordFile, record_files
-from mlcluster.serve.record_layout import INPUT, PredictionRecord, flat_table, records_of
-from mlcluster.serve.write_ahead import read_frames
+from mlcluster.serve.records.files import RecordFile, record_files
+from mlcluster.serve.records.layout import INPUT, PredictionRecord, flat_table, records_of
+from mlcluster.serve.records.write_ahead import read_frames
 
 
 def read_records(folder: Path, *, with_inputs: bool = True) -> Iterator[PredictionRecord]:

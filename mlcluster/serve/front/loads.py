@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from mlcluster.serve.haproxy_socket import ServerLoad
+from mlcluster.serve.front.haproxy_socket import ServerLoad
 
 SOME_LOAD = 0.01
 """Of a replica that had requests, none of which was met in flight: less than one, more than none at all."""

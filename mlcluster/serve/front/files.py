@@ -9,9 +9,8 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from mlcluster.errors import ClusterError
-from mlcluster.serve import front_keeper
-from mlcluster.serve.front_plan import FrontAccess, FrontPlan
-from mlcluster.serve.haproxy_config import (
+from mlcluster.serve.front import keeper
+from mlcluster.serve.front.haproxy_config import (
     ADMIN_SOCKET,
     APP_KEY,
     APP_MAP,
@@ -20,11 +19,12 @@ from mlcluster.serve.haproxy_config import (
     FrontConfig,
     haproxy_config,
 )
-from mlcluster.serve.haproxy_grpc import grpc_config
-from mlcluster.serve.haproxy_keys import KEY_MAP, QUOTA_MAP, RATE_MAP
-from mlcluster.serve.haproxy_others import others_config, others_map
+from mlcluster.serve.front.haproxy_grpc import grpc_config
+from mlcluster.serve.front.haproxy_keys import KEY_MAP, QUOTA_MAP, RATE_MAP
+from mlcluster.serve.front.haproxy_others import others_config, others_map
+from mlcluster.serve.front.plan import FrontAccess, FrontPlan
+from mlcluster.serve.front.replica_slots import ReplicaSlots, Slot
 from mlcluster.serve.private_file import replace_private
-from mlcluster.serve.replica_slots import ReplicaSlots, Slot
 
 _PLAN = TypeAdapter(FrontPlan)
 _SLOTS = TypeAdapter(tuple[Slot | None, ...])
@@ -54,7 +54,7 @@ class FrontFiles:
     def write(self, plan: FrontPlan, slots: ReplicaSlots) -> None:
         """All that an HAProxy has to know which is started now."""
         config = FrontConfig(
-            bind=f'"fd@${{{front_keeper.PORT_VARIABLE}}}"',
+            bind=f'"fd@${{{keeper.PORT_VARIABLE}}}"',
             folder=str(self.folder),
             slots=slots.addresses,
             waiting_room=plan.waiting_room,

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from mlcluster.data import FeatureColumn, TableSchema, Transform
 from mlcluster.data.transform import CodedCategory, NumberWriter
 from mlcluster.serve.column_stack import ColumnStack
-from mlcluster.serve.few_rows import FewRows
+from mlcluster.serve.short_way.few_rows import FewRows
 from mlcluster.serve.tensors import listed
 from mlcluster.spec import Expectation
 

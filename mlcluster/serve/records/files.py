@@ -23,8 +23,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mlcluster.serve.record_layout import CONSTANTS, INPUT, flat_table
-from mlcluster.serve.write_ahead import abandoned, read_frames
+from mlcluster.serve.records.layout import CONSTANTS, INPUT, flat_table
+from mlcluster.serve.records.write_ahead import abandoned, read_frames
 
 log = logging.getLogger(__name__)
 

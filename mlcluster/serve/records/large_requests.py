@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from mlcluster.serve.record_block import RecordBlock
-from mlcluster.serve.record_layout import MAX_RECORDED_ROWS
-from mlcluster.serve.records import Answered
+from mlcluster.serve.records.answered import Answered
+from mlcluster.serve.records.block import RecordBlock
+from mlcluster.serve.records.layout import MAX_RECORDED_ROWS
 
 
 def is_large(answered: Answered) -> bool:

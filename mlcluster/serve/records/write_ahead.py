@@ -1,7 +1,7 @@
 """A file of frames that one process appends to and anybody may read: what is whole when it is killed is kept.
 
 A frame is its length and its CRC-32 (little-endian, four bytes each) and a message: the first is a schema, as Arrow's
-IPC format encapsulates it, each other one some rows of that schema (`record_frames.py`). The file is locked for as long
+IPC format encapsulates it, each other one some rows of that schema (`frames.py`). The file is locked for as long
 as its writer lives: whoever gets the lock knows that nothing more will come.
 """
 
@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from mlcluster.serve.record_frames import batch_of
+from mlcluster.serve.records.frames import batch_of
 
 _HEAD = struct.Struct("<II")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from mlcluster.serve.haproxy_config import (
+from mlcluster.serve.front.haproxy_config import (
     BACKEND,
     OTHERS_BACKEND,
     FrontConfig,
