@@ -2,7 +2,8 @@
 
 The order of rows of an epoch depends on the seed and the epoch alone, which is what makes a resumed training equal an
 unbroken one bit for bit. On a GPU the weights begin the same, but dropout draws from that device's own stream, and sums
-are in another order: there a training equals its like on the same device, up to the order in which its kernels add.
+are in another order: there a training equals its like on the same device, bit for bit where its kernels add in one
+order, as those of the one GPU that was tried do.
 States hold CPU tensors only, so that a trial may go on wherever it is sent.
 """
 
