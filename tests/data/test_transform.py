@@ -14,6 +14,7 @@ from mlcluster.data import ENCODINGS, Encoding, Transform, columns_to_table
 from mlcluster.data.fit import fit_transform
 from mlcluster.data.transform import CodedCategory
 from mlcluster.errors import DataError
+from tests.pace import seconds_of_sum
 
 
 def one_person(**values: object) -> pa.Table:
@@ -190,7 +191,7 @@ def test_every_feature_knows_its_output_columns() -> None:
 
 
 @pytest.mark.slow
-def test_one_row_takes_well_under_a_millisecond() -> None:
+def test_one_row_takes_less_than_to_add_up_five_thousand_squares() -> None:
     transform = fitted(people(400), "dense")
     row = one_person()
     transform.apply(row)
@@ -199,4 +200,4 @@ def test_one_row_takes_well_under_a_millisecond() -> None:
         start = time.perf_counter()
         transform.apply(row)
         seconds.append(time.perf_counter() - start)
-    assert np.median(seconds) < 0.5e-3
+    assert np.median(seconds) < seconds_of_sum()

@@ -15,6 +15,7 @@ import pytest
 from mlcluster.errors import DataError, SpecError
 from mlcluster.spec import FloatDomain, IntDomain
 from mlcluster.tune import load_benchmark
+from tests.pace import seconds_of_sum
 from tests.tune.benchmark_folders import NUM_CONFIGS, SURROGATE_EPOCHS, TABLE_EPOCHS, write_surrogate, write_table
 
 
@@ -176,5 +177,5 @@ def test_the_public_benchmarks_load_and_answer_fast(shared_benchmarks: Path, nam
         seconds.append(time.perf_counter() - started)
         assert curve.losses.shape == (50,)
         assert (np.diff(curve.seconds) >= 0).all()
-    # Measured: 0.3 ms and 0.06 ms. The fastest, since another process may hold this one up.
-    assert min(seconds) < 0.5e-3
+    # Measured: 2.7 and 0.5 times as long. The fastest, since another process may hold this one up.
+    assert min(seconds) < 5 * seconds_of_sum()
