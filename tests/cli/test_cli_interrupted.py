@@ -21,6 +21,9 @@ from tests.cli.projects import MLCLUSTER, demo_in, environment, run_here, run_pr
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.filterwarnings("default")]
 
+# It may take 54 s, and is done once its first trials have shown that there is little more to find.
+SEARCH = ("--set", "tune.budget.minutes=0.9", "--set", "tune.worth.usd_per_point=0.0001")
+
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
@@ -79,7 +82,7 @@ def highest_commitment_usd(ledger: Path) -> float:
 
 
 def test_a_killed_search_goes_on_where_it_was(project: Path) -> None:
-    words = ("tune", "--json", "--set", "tune.budget.minutes=0.9")
+    words = ("tune", "--json", *SEARCH)
     before = kill_when(project, words, "report", 6)
     again = run_process(project, *words)
     assert again.code == 0, again.stderr
@@ -124,7 +127,7 @@ def test_a_run_whose_data_was_altered_is_not_gone_on_with(project: Path) -> None
     kept = {path: path.read_bytes() for path in (newest_run(project) / "snapshot" / "test").iterdir()}
     for path, content in kept.items():
         path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-    refused = run_process(project, "verify", "--set", "tune.budget.minutes=0.9")
+    refused = run_process(project, "verify", *SEARCH)
     for path, content in kept.items():
         path.write_bytes(content)
     assert refused.code == 2
@@ -133,7 +136,7 @@ def test_a_run_whose_data_was_altered_is_not_gone_on_with(project: Path) -> None
 
 def test_a_finished_search_is_not_paid_for_again(project: Path) -> None:
     """After the one that was killed and went on."""
-    words = ("tune", "--json", "--set", "tune.budget.minutes=0.9")
+    words = ("tune", "--json", *SEARCH)
     journal = newest_run(project) / "study" / "journal.jsonl"
     before = journal.read_bytes() if journal.exists() else None
     if before is None:

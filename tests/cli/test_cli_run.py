@@ -119,9 +119,11 @@ def test_the_cap_holds_and_the_forecast_was_made_before(served: Served) -> None:
 
 
 def test_a_later_study_of_another_project_begins_with_what_did_well_in_this_one(served: Served, tmp_path: Path) -> None:
-    tracking = f"tracking=sqlite:///{served.folder / 'mlflow.db'}"
+    # Done once its first trials have shown that there is little more to find.
+    settings = (f"tracking=sqlite:///{served.folder / 'mlflow.db'}", "tune.budget.minutes=0.4")
+    settings += ("tune.worth.usd_per_point=0.0001",)
     with demo_in(tmp_path, "later") as folder:
-        later = run_process(folder, "tune", "--json", "--set", tracking, "--set", "tune.budget.minutes=0.4")
+        later = run_process(folder, "tune", "--json", *(f"--set={setting}" for setting in settings))
     assert later.code == 0, later.stderr
     assert f"configurations from demo {served.summary['run']}" in later.stderr
     study = folder / ".mlcluster" / "runs" / later.json["run"] / "study"
