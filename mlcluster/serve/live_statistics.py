@@ -1,7 +1,7 @@
 """What is asked and answered now, counted into the cells of the bundle's reference profile, model by model.
 
 Blocks of records are counted beside the answers, by the thread that writes them: all of them, or, of more than some
-thousand rows a second, the first ones of each second. A request of so many rows that its record has no values is
+thousand rows within five seconds, the first ones of these. A request of so many rows that its record has no values is
 counted where it is answered, which for most of them is beside the event loop. Counts of a moving window are kept in
 slices of it, which go one after another; counts since the start are for Prometheus, which makes windows of its own.
 """
@@ -28,8 +28,9 @@ from mlcluster.serve.records.large_requests import block_of_large
 from mlcluster.serve.records.layout import INPUT, RecordLayout, kept_rows
 
 _NUM_SLICES = 12
-_ROWS_PER_SECOND = 4096
-"""A model's statistics are fed with in a second; they say no more with more, and would cost what an answer does."""
+_COUNTED_ROWS, _COUNTING_SECONDS = 8192, 5
+"""So many of a model's rows are counted within so many seconds; the statistics would say no more with more. What counting
+costs is less its work than that its thread and the answers wait for one interpreter, each time that it counts."""
 MAX_SERIES_FEATURES, MAX_SERIES_CELLS = 50, 24
 """Features that have counts at /metrics, and cells that each of them may have there; the statistics have all."""
 Counts = npt.NDArray[np.int64]
@@ -49,16 +50,16 @@ class LiveStatistics:
         self._slices: deque[tuple[int, Counts]] = deque(maxlen=_NUM_SLICES + 1)
         """The number of each slice since 1970, with its counts."""
         self._lock = threading.Lock()
-        self._second, self._num_left = 0, 0
-        """Of the clock, and rows that may be counted within it."""
+        self._span, self._num_left = -1, 0
+        """Five seconds of the clock, and rows that may be counted within it."""
         self.num_passed_over = 0
-        """Rows since the start that were not counted, since there were many within a second."""
+        """Rows since the start that were not counted, since there were many within five seconds."""
 
     def _nothing(self) -> Counts:
         return np.zeros(sum(column.num_cells for column in self._columns), dtype=np.int64)
 
     def add_block(self, block: RecordBlock, *, now: float) -> None:
-        """Counts the rows of a block, unless this second of the caller's clock has had its rows."""
+        """Counts the rows of a block, unless these five seconds of the caller's clock have had their rows."""
         with self._lock:
             is_counted = self._left(now) > 0
             if is_counted:
@@ -69,7 +70,7 @@ class LiveStatistics:
             self.add(block.batch())
 
     def add_large(self, answered: Answered, *, now: float) -> None:
-        """Counts rows of a request whose record has no values: as many as this second of the clock has left."""
+        """Counts rows of a request whose record has no values: as many as these five seconds of the clock have left."""
         num_rows = len(answered.scores)
         with self._lock:
             most = max(0, min(num_rows, self._left(now)))
@@ -83,9 +84,10 @@ class LiveStatistics:
             self.add(block.batch())
 
     def _left(self, now: float) -> int:
-        """Rows that may be counted in this second; with the lock held."""
-        if int(now) != self._second:
-            self._second, self._num_left = int(now), _ROWS_PER_SECOND
+        """Rows that may be counted in these five seconds; with the lock held."""
+        span = int(now / _COUNTING_SECONDS)
+        if span != self._span:
+            self._span, self._num_left = span, _COUNTED_ROWS
         return self._num_left
 
     def add(self, batch: pa.RecordBatch) -> None:
@@ -152,7 +154,7 @@ class LiveStatistics:
             index = column.drift(counts)
             if index is not None:
                 drift.add_metric((*labels, side, column.name), index)
-        what = "Rows that were answered and not counted, since there were many within a second."
+        what = "Rows that were answered and not counted, since there were many within five seconds."
         passed_over = CounterMetricFamily("mlcluster_column_rows_passed_over", what, labels=names)
         passed_over.add_metric(labels, self.num_passed_over)
         yield from (rows, drift, passed_over)
