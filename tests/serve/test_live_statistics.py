@@ -198,7 +198,9 @@ def test_a_number_of_levels_is_bounded_for_prometheus_and_whole_in_the_statistic
     assert (len(described["levels"]), sum(described["counts"]), described["counts"][-2]) == (80, 40, 0)
 
 
-def test_of_many_rows_within_five_seconds_the_first_ones_are_counted_and_the_rest_are_told_of(reference: ReferenceProfile) -> None:
+def test_of_many_rows_within_five_seconds_the_first_ones_are_counted_and_the_rest_are_told_of(
+    reference: ReferenceProfile,
+) -> None:
     statistics = LiveStatistics(reference, sample_bundle().schema.target, window_seconds=120)
     block = RecordBlock(layout())
     for seed in range(50):
