@@ -29,8 +29,7 @@ from mlcluster.serve.records.layout import INPUT, RecordLayout, kept_rows
 
 _NUM_SLICES = 12
 _COUNTED_ROWS, _COUNTING_SECONDS = 8192, 5
-"""So many of a model's rows are counted within so many seconds; the statistics would say no more with more. What counting
-costs is less its work than that its thread and the answers wait for one interpreter, each time that it counts."""
+"""So many of a model's rows are counted within so many seconds; the statistics would say no more with more."""
 MAX_SERIES_FEATURES, MAX_SERIES_CELLS = 50, 24
 """Features that have counts at /metrics, and cells that each of them may have there; the statistics have all."""
 Counts = npt.NDArray[np.int64]
