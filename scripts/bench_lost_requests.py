@@ -115,7 +115,7 @@ FAULTS = {
     "node": Fault(text="node killed, with one of two replicas", replicas=2, do=lambda site: site.kill_a_node()),
     "haproxy": Fault(text="front door (HAProxy) killed", replicas=2, do=kill_haproxy),
     "haproxy-again": Fault(text="the same, and clients that ask again", replicas=2, do=kill_haproxy, client="again"),
-    "keeper": Fault(text="the keeper of the front door killed, HAProxy with it", replicas=2, do=kill_keeper),
+    "keeper": Fault(text="the keeper of the front door killed", replicas=2, do=kill_keeper),
     "front-actor": Fault(text="the actor that steers it killed", replicas=2, do=kill_front_actor),
     "update": Fault(text="rolling update, two replicas", replicas=2, do=update(2)),
     "update-1": Fault(text="rolling update, one replica", replicas=1, do=update(1)),

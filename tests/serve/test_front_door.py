@@ -139,6 +139,24 @@ def test_a_killed_keeper_is_replaced_with_its_servers_and_refuses_nobody(site) -
         assert asked.result() == "a"
 
 
+def test_a_killed_keeper_takes_no_request_along(site) -> None:
+    at = site()
+    at.add("a")
+    keeper = int((at.folder / "keeper.pid").read_text())
+    former = at.haproxy()
+    with Load(at.url) as load:
+        time.sleep(1)
+        os.kill(keeper, signal.SIGKILL)
+        time.sleep(0.5)
+        at.door.watch()
+        time.sleep(1)
+    assert len(load.answers) > 25
+    assert load.lost == []
+    assert max(answer.seconds for answer in load.answers) < 3
+    assert at.haproxy().pid != former.pid
+    assert eventually(lambda: not is_alive(former.pid))
+
+
 def test_a_second_door_over_the_same_folder_takes_over_the_first_ones_keeper(site) -> None:
     at = site()
     at.add("a", seconds=0.0)

@@ -6,7 +6,8 @@ the standard library, so that it weighs 10 MiB and outlives the actor that steer
 process `--watch` does.
 
 SIGHUP takes up a changed configuration: a second HAProxy starts on the same port, the first ends once it has answered
-what it holds. SIGTERM ends both.
+what it holds. SIGTERM ends both. Where this process is killed, its HAProxy ends in the same way as a former one: it
+takes no new connection and answers what it holds.
 """
 
 from __future__ import annotations
@@ -92,12 +93,12 @@ class Keeper:
             env={**os.environ, PORT_VARIABLE: str(descriptor)},
             pass_fds=(descriptor,),
             stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - this process has one thread
+            preexec_fn=_finish_with_parent,  # noqa: PLW1509 - this process has one thread
         )
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+def _finish_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGUSR1)
 
 
 def is_alive(pid: int) -> bool:
