@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from mlcluster.serve.inference_protocol import ModelTensors, OutputRequest, requ
 from mlcluster.serve.invocations import columns_of_invocation
 from mlcluster.serve.matrix_input import MatrixReader
 from mlcluster.serve.problem import RequestError
-from mlcluster.serve.tensors import BINARY_TYPES, accepts, decode_binary
+from mlcluster.serve.tensors import BINARY_TYPES, accepts, decode_binary, packed_doubles
 
 _NUM_MEMBERS = 4
 """Of a plain tensor: name, shape, datatype, and data or parameters."""
@@ -30,6 +31,8 @@ _CODES = {name: {"l": "q", "L": "Q"}.get(dtype.char, dtype.char) for name, dtype
 """The datatypes as `struct` calls them in its standard sizes."""
 _BINARY_OUTPUT = "binary_data_output"
 _HUGE = float(2**63)
+_FEW_VALUES = 64
+"""Up to here a look at each value beats numpy."""
 """From here on a whole number may have had more than 64 bits, which orjson makes a float and `json` does not."""
 
 
@@ -167,13 +170,13 @@ class FastReader:
     def _holds_huge(self, columns: Mapping[str, Any]) -> bool:
         if isinstance(columns, ColumnStack):
             return False
-        for name in self._floats:
-            values = columns[name]
-            if type(values) is list:
-                present = [value for value in values if value is not None] if None in values else values
-                if present and not (min(present) > -_HUGE and max(present) < _HUGE):
-                    return True
-        return False
+        listed = [columns[name] for name in self._floats if type(columns[name]) is list]
+        values = [*chain.from_iterable(listed)]
+        if len(values) > _FEW_VALUES:
+            return bool((np.abs(packed_doubles(values)) >= _HUGE).any())
+        if None in values:
+            values = [value for value in values if value is not None]
+        return bool(values) and not (min(values) > -_HUGE and max(values) < _HUGE)
 
     def _records(self, rows: Any) -> tuple[dict[str, list[Any]], int]:
         names = self._datatypes

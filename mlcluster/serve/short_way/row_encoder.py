@@ -8,7 +8,6 @@ says what is wrong with it.
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Callable, Mapping, Sequence
 from itertools import chain
 from typing import Any, NamedTuple
@@ -20,7 +19,7 @@ from mlcluster.data import FeatureColumn, TableSchema, Transform
 from mlcluster.data.transform import CodedCategory, NumberWriter
 from mlcluster.serve.column_stack import ColumnStack
 from mlcluster.serve.short_way.few_rows import FewRows
-from mlcluster.serve.tensors import listed
+from mlcluster.serve.tensors import listed, packed_doubles
 from mlcluster.spec import Expectation
 
 _EXACT = float(2**53)
@@ -142,22 +141,12 @@ class RowEncoder:
         # What is not finite, or adds up to what is not, is for the careful to judge.
         if not math.isfinite(total):
             return None
-        values = _packed(flat + booleans).reshape(-1, num_rows)
+        values = packed_doubles(flat + booleans).reshape(-1, num_rows)
         return values if self._ranges.hold(values) else None
 
     def _in_order(self, values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Columns by row, in the order of the writer."""
         return values.T if self._is_ordered else values[self._order].T
-
-
-def _packed(values: list[Any]) -> npt.NDArray[np.float64]:
-    """Numbers, booleans and None, which is NaN, as float64; by `struct` in a third of the time that numpy takes."""
-    packed = bytearray(8 * len(values))
-    try:
-        struct.pack_into(f"{len(values)}d", packed, 0, *values)
-    except struct.error:
-        return np.array(values, dtype=np.float64)
-    return np.frombuffer(packed, dtype=np.float64)
 
 
 class _Ranges:
