@@ -21,7 +21,7 @@ from mlcluster.errors import DataError
 from mlcluster.serve import NoRecords, PredictionLog, Predictor, build_app, find_record, new_prediction_id, read_records
 from mlcluster.serve.openapi import invocation_example
 from mlcluster.serve.records.stream import Rotation
-from tests.registry.bundles import sample_bundle
+from tests.registry.bundles import Task, sample_bundle
 from tests.serve.answers import answered, eventually, labels_of, recorded
 from tests.serve.app_client import AppClient
 
@@ -99,6 +99,19 @@ def test_any_reader_of_parquet_reads_typed_columns(tmp_path) -> None:
     assert frame["input_income"].dtype == "float64"
     assert str(frame["answered_at"].dtype) == "datetime64[ms, UTC]"
     assert set(frame["version"]) == {"3"}
+
+
+@pytest.mark.parametrize("task", ["binary", "multiclass", "regression"])
+def test_a_request_of_many_rows_among_others_leaves_a_file_that_can_be_read(tmp_path, task: Task) -> None:
+    sink = PredictionLog(tmp_path)
+    asked = [answered(num_rows, seed=num_rows, task=task) for num_rows in (1, 101, 4, 0, 1)]
+    for one in asked:
+        sink.write(one)
+    sink.close()
+    (path,) = tmp_path.glob("*.parquet")
+    assert pd.read_parquet(path)["num_rows"].tolist() == [1, 101, 4, 4, 4, 4, 0, 1]
+    assert list(read_records(tmp_path)) == recorded(*asked)
+    assert find_record(tmp_path, asked[1].id).digest == recorded(asked[1])[0].digest
 
 
 def test_lines_of_earlier_versions_are_read_before_the_rest(tmp_path) -> None:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from mlcluster.serve.records.block import RecordBlock
+from mlcluster.serve.records.layout import flat_table
 from tests.registry.bundles import Task, sample_table
 from tests.serve.answers import TRACE_ID, answered, labels_of, layout, recorded
 
@@ -83,3 +84,13 @@ def test_a_request_without_a_column_is_refused_and_leaves_nothing_behind() -> No
     batch = block.batch()
     batch.validate(full=True)
     assert pa.compute.list_value_length(batch["rows"]).to_pylist() == [2, 1]
+
+
+def test_numbers_lie_where_arrow_wants_them_whatever_the_text_before_them() -> None:
+    for length in range(8):
+        block, one = RecordBlock(layout()), answered(3)
+        block.add(one._replace(ids=one.ids._replace(request_id=b"r" * (1 + length))))
+        table = flat_table(pa.Table.from_batches([block.batch()]))
+        for name in ("probabilities", "input_income", "latency_ms", "num_rows"):
+            for buffer in table[name].chunk(0).buffers():
+                assert buffer is None or buffer.address % 8 == 0, name

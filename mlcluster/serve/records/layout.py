@@ -161,13 +161,22 @@ def flat_table(nested: pa.Table) -> pa.Table:
     for name, column in zip(values.type.names, values.flatten(), strict=True):
         if name == "probabilities":
             columns["label"] = _labels(column, pa.array(constants["classes"], _TYPES[constants["label"]]))
-        columns[name] = column
+        columns[name] = _lists(column) if name == "probabilities" else column
     return pa.table(columns)
 
 
 def _chunk(column: pa.ChunkedArray) -> pa.Array:
     """A column of a table whose chunks were combined; an empty one has none."""
     return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+
+
+def _lists(probabilities: pa.FixedSizeListArray) -> pa.ListArray:
+    """The same as lists of any length: a Parquet file of lists of one length, one of them null, cannot be read."""
+    size = probabilities.type.list_size
+    is_missing = probabilities.is_null().to_numpy(zero_copy_only=False)
+    offsets = np.zeros(len(probabilities) + 1, dtype=np.int32)
+    np.cumsum(np.where(is_missing, 0, size), out=offsets[1:])
+    return pa.ListArray.from_arrays(pa.array(offsets), probabilities.flatten(), mask=pa.array(is_missing))
 
 
 def _labels(probabilities: pa.FixedSizeListArray, classes: pa.Array) -> pa.Array:
