@@ -13,14 +13,13 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
 
 from mlcluster.serve.records.files import close_abandoned, keep_below
-from mlcluster.serve.records.write_ahead import is_locked
+from mlcluster.serve.records.write_ahead import locked
 
 log = logging.getLogger(__name__)
 
@@ -50,7 +49,7 @@ class RecordCloser:
         if status != 0:  # it said why; another one would fare no better
             return False
         try:
-            with _locked(self._folder) as is_ours:
+            with locked(self._folder) as is_ours:
                 if not is_ours:
                     return True
             command = [sys.executable, "-P", "-m", __name__, str(self._folder), str(self._max_bytes)]
@@ -73,20 +72,10 @@ class RecordCloser:
             process.wait()
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[bool]:
-    """Whether the folder's lock is ours, while this lasts."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        yield is_locked(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def main(folder: Path, max_bytes: int) -> None:
     """Closes files of `folder` until standard input ends, or nothing is open there for a minute."""
     _yield_processor()
-    with _locked(folder) as is_ours:
+    with locked(folder) as is_ours:
         if not is_ours:
             return
         open_at = time.monotonic()

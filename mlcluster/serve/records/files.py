@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mlcluster.serve.records.layout import CONSTANTS, INPUT, flat_table
-from mlcluster.serve.records.write_ahead import abandoned, read_frames
+from mlcluster.serve.records.write_ahead import locked, read_frames
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,7 @@ def close_abandoned(folder: Path) -> int:
     """
     count = 0
     for path in sorted(folder.glob("predictions-*.open")):
-        with abandoned(path) as is_ours:
+        with locked(path) as is_ours:
             if is_ours:
                 closed = close_file(path)
                 count += closed is not None

@@ -25,7 +25,7 @@ import numpy.typing as npt
 import orjson
 import pyarrow as pa
 
-from mlcluster.serve.records.layout import INPUT, MAX_RECORDED_ROWS, ROWS, constants_of
+from mlcluster.serve.records.layout import INPUT, ROWS, are_kept, constants_of, list_offsets
 
 MAGIC = b"MLB1"
 """A frame of Arrow's, as earlier versions wrote them, starts with four bytes of 255."""
@@ -55,7 +55,7 @@ def batch_of(frame: bytes, schema: pa.Schema) -> pa.RecordBatch:
     packed_heads, ids, request_ids, trace_ids, digests, doubles, others, scores = parts
     heads = np.frombuffer(packed_heads, dtype=HEADS)
     num_asked = np.ascontiguousarray(heads["num_asked"])
-    is_kept = (num_asked > 0) & (num_asked <= MAX_RECORDED_ROWS)
+    is_kept = are_kept(num_asked)
     rows = _rows(schema, int(heads["num_rows"].sum()), doubles, others, scores)
     columns = [
         _text(ids, heads["id"]),
@@ -65,7 +65,7 @@ def batch_of(frame: bytes, schema: pa.Schema) -> pa.RecordBatch:
         _text(request_ids, heads["request_id"]),
         _text(trace_ids, np.full(len(heads), TRACE_ID_LENGTH)),
         _text(digests, np.where(is_kept, 0, _DIGEST_LENGTH), is_missing=is_kept),
-        pa.ListArray.from_arrays(pa.array(_offsets(heads["num_rows"])), rows, type=schema.field(ROWS).type),
+        pa.ListArray.from_arrays(pa.array(list_offsets(heads["num_rows"])), rows, type=schema.field(ROWS).type),
     ]
     return pa.RecordBatch.from_arrays(columns, schema=schema)
 
@@ -98,15 +98,9 @@ def _answers(scores: npt.NDArray[np.float64], kind: pa.DataType) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(pa.array(scores), kind.list_size, mask=mask)
 
 
-def _offsets(lengths: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
-    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
-    np.cumsum(lengths, out=offsets[1:])
-    return offsets
-
-
 def _text(data: bytes, lengths: npt.NDArray[Any], *, is_missing: npt.NDArray[np.bool_] | None = None) -> pa.StringArray:
     validity = None if is_missing is None else pa.py_buffer(np.packbits(~is_missing, bitorder="little"))
-    buffers = [validity, pa.py_buffer(_offsets(lengths)), pa.py_buffer(data)]
+    buffers = [validity, pa.py_buffer(list_offsets(lengths)), pa.py_buffer(data)]
     return pa.Array.from_buffers(pa.string(), len(lengths), buffers)
 
 

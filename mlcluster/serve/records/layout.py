@@ -21,6 +21,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -132,10 +133,22 @@ def constants_of(schema: pa.Schema) -> dict[str, Any]:
     return dict(json.loads(schema.metadata[_META]))
 
 
+def are_kept(num_rows: npt.NDArray[np.integer[Any]]) -> npt.NDArray[np.bool_]:
+    """Whether the values of requests of so many rows are kept."""
+    return (num_rows > 0) & (num_rows <= MAX_RECORDED_ROWS)
+
+
+def list_offsets(lengths: npt.NDArray[Any]) -> npt.NDArray[np.int32]:
+    """Where each of these lists, or texts, begins, and where the last one ends, as Arrow has it."""
+    offsets = np.zeros(len(lengths) + 1, dtype=np.int32)
+    np.cumsum(lengths, out=offsets[1:])
+    return offsets
+
+
 def kept_rows(batch: pa.RecordBatch) -> pa.StructArray:
     """The rows of a nested batch whose values are kept."""
     rows, num_rows = batch.column(ROWS), batch.column("num_rows").to_numpy()
-    is_kept = (num_rows > 0) & (num_rows <= MAX_RECORDED_ROWS)
+    is_kept = are_kept(num_rows)
     if is_kept.all():
         return rows.flatten()
     return rows.filter(pa.array(is_kept)).flatten()
@@ -149,7 +162,7 @@ def flat_table(nested: pa.Table) -> pa.Table:
     parents = pc.list_parent_indices(rows)
     starts = rows.offsets.to_numpy()[:-1] - rows.offsets[0].as_py()
     numbers = np.arange(len(parents)) - starts[parents.to_numpy()]
-    is_kept = ((num_rows > 0) & (num_rows <= MAX_RECORDED_ROWS))[parents.to_numpy()]
+    is_kept = are_kept(num_rows)[parents.to_numpy()]
     same = pa.array(np.zeros(len(parents), dtype=np.int32))
     columns = {name: pa.DictionaryArray.from_arrays(same, pa.array([constants[name]])) for name in CONSTANTS}
     for position, field in enumerate(_OF_REQUEST):
@@ -174,8 +187,7 @@ def _lists(probabilities: pa.FixedSizeListArray) -> pa.ListArray:
     """The same as lists of any length: a Parquet file of lists of one length, one of them null, cannot be read."""
     size = probabilities.type.list_size
     is_missing = probabilities.is_null().to_numpy(zero_copy_only=False)
-    offsets = np.zeros(len(probabilities) + 1, dtype=np.int32)
-    np.cumsum(np.where(is_missing, 0, size), out=offsets[1:])
+    offsets = list_offsets(np.where(is_missing, 0, size))
     return pa.ListArray.from_arrays(pa.array(offsets), probabilities.flatten(), mask=pa.array(is_missing))
 
 

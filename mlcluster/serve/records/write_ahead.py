@@ -93,21 +93,20 @@ def _frames(data: bytes) -> Iterator[bytes]:
 
 
 @contextmanager
-def abandoned(path: Path) -> Iterator[bool]:
-    """Whether the writer of the file has ended and nobody else has it; it is the caller's while this lasts."""
+def locked(path: Path) -> Iterator[bool]:
+    """Whether the lock of a file or folder is the caller's while this lasts; of a file, that its writer has ended."""
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         yield False
         return
     try:
-        yield is_locked(descriptor) and os.fstat(descriptor).st_nlink > 0
+        yield _is_locked(descriptor) and os.fstat(descriptor).st_nlink > 0
     finally:
         os.close(descriptor)
 
 
-def is_locked(descriptor: int) -> bool:
-    """Whether the lock of the file, or folder, is the caller's from now on; it goes with the descriptor."""
+def _is_locked(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
